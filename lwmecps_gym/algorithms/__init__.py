@@ -1,0 +1,1 @@
+"""Learning algorithms, heuristics and the policies that they make."""

@@ -1,0 +1,1 @@
+"""The placement environments and the model that they run on."""

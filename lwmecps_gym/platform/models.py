@@ -1,0 +1,144 @@
+"""The records that the platform keeps: tasks, metrics, models, versions, deployments."""
+
+import re
+import secrets
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+def now() -> datetime:
+    """Current time, UTC."""
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """Return a new id of 20 hex digits that sorts by the time of its making."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(4)}"
+
+
+def slug(name: str) -> str:
+    """Turn a name into an id for URLs and files: lower case letters, digits, dots and dashes."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:80] or "model"
+
+
+class TaskState(StrEnum):
+    """Where a training task stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """True once nothing more will happen."""
+        return self in (TaskState.COMPLETED, TaskState.FAILED)
+
+
+class Record(BaseModel):
+    """A stored document. `revision` counts its changes; every change names the one it saw."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    revision: int = 0
+
+
+class TrainingRequest(BaseModel):
+    """What a user sends to create a training."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    model_type: Annotated[str, Field(min_length=1, max_length=100)]
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    total_episodes: Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
+    scenario: str | dict[str, Any] = Field(
+        default="four-stations",
+        description="The name of a packaged scenario, or a whole scenario as an object.",
+    )
+    env: str | None = Field(
+        default=None, description="lwmecps-v1, -v2 or -v3; unset: what the algorithm prefers."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class TrainingTask(Record):
+    """A training, from the moment it was accepted."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    name: str
+    model_type: str
+    parameters: dict[str, Any]
+    total_episodes: int
+    scenario: dict[str, Any]
+    env: str
+    seed: int
+    state: TaskState = TaskState.PENDING
+    created_at: datetime = Field(default_factory=now)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    lease_until: datetime | None = Field(
+        default=None, description="Whoever runs the task promises to speak again before this time."
+    )
+    episode: int = 0
+    env_steps: int = 0
+    episode_return: float | None = None
+    first_return: float | None = None
+    env_steps_per_s: float | None = None
+    error: str | None = None
+    model_id: str | None = None
+    version: int | None = None
+    wandb_run_id: str | None = None
+
+
+class MetricRecord(Record):
+    """One line of a task's history: written once, by training iteration.
+
+    `id` is `{task_id}/{iteration:010d}`, so that a repeated write is the same write.
+    """
+
+    task_id: str
+    iteration: int
+    episode: int
+    env_steps: int
+    time: datetime = Field(default_factory=now)
+    values: dict[str, float]
+
+
+class ModelRecord(Record):
+    """A named model: what its versions have in common. `id` is the slug of the name."""
+
+    name: str
+    latest_version: int = 0
+    created_at: datetime = Field(default_factory=now)
+
+
+class ModelVersion(Record):
+    """One trained version of a model. `id` is `{model_id}/{version:06d}`."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model_id: str
+    version: int
+    model_type: str
+    task_id: str | None
+    digest: str = Field(description="SHA-256 that addresses the artifact (weights and manifest).")
+    metrics: dict[str, float] = Field(default_factory=dict)
+    created_at: datetime = Field(default_factory=now)
+
+
+class Deployment(Record):
+    """The wish that a model version answers requests. `id` is the model's id."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model_id: str
+    version: int
+    mode: str = "serve"
+    deployed_at: datetime = Field(default_factory=now)
