@@ -1,0 +1,287 @@
+"""The cluster model: B clusters stepped at once. A single environment is B = 1."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from lwmecps_gym.envs.actions import ActionTable, Kind, fits
+from lwmecps_gym.envs.cluster import (
+    Bools,
+    ClusterParams,
+    ClusterState,
+    Floats,
+    Ints,
+    free_resources,
+)
+from lwmecps_gym.envs.performance import Performance, cost_terms, evaluate
+from lwmecps_gym.envs.scenario import Scenario
+from lwmecps_gym.envs.workload import Workload
+from lwmecps_gym.platform.errors import IllegalActionError, InvalidInputError
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step brought: weighted cost terms [B], performance, pods started or moved [B]."""
+
+    terms: dict[str, Floats]
+    performance: Performance
+    migrations: Floats
+
+    @cached_property
+    def cost(self) -> Floats:
+        """Sum of the terms, [B]."""
+        return np.asarray(sum(self.terms.values()))
+
+
+class ClusterModel:
+    """Dynamics and cost of B clusters of one scenario.
+
+    A step first applies the action, then plays one control interval with the replicas that are
+    ready, then lets time pass: start-ups proceed and nodes fail or recover. A replica placed in step
+    t serves from step `t + ceil(startup_s / control_interval_s)` on. The pods of a node that fails
+    are lost; they come back only by a decision.
+
+    Args:
+        scenario: what to model.
+        batch: number of clusters B.
+        moves: whether actions include moves (S*N*(N-1) of them).
+        randomise: draw each episode from the scenario's `randomise` ranges.
+        failures: let nodes fail as the scenario's `failures` say.
+        horizon: steps that an episode may have; `episode_steps` of the scenario unless given.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        batch: int = 1,
+        *,
+        moves: bool = True,
+        randomise: bool = False,
+        failures: bool = True,
+        horizon: int | None = None,
+    ) -> None:
+        self.scenario = scenario
+        self.batch = batch
+        self.base = ClusterParams.of(scenario)
+        self.params = ClusterParams.of(scenario, batch)
+        self.actions = ActionTable.of(len(scenario.services), len(scenario.nodes), moves)
+        self.workload = Workload.of(scenario)
+        self.horizon = horizon or scenario.episode_steps
+        self._randomise = randomise
+        self._failures = failures and scenario.failures.node_mtbf_s > 0
+        services, nodes, sites = (
+            len(scenario.services), len(scenario.nodes), len(scenario.sites)
+        )  # fmt: skip
+        stages = int(self.params.startup_steps.max())
+        self.start_s = np.zeros(batch)
+        self.t = np.zeros(batch, dtype=np.int64)
+        self.ready = np.zeros((batch, services, nodes), dtype=np.int64)
+        self._stages = np.zeros((batch, services, nodes, stages), dtype=np.int64)
+        self.node_up = np.ones((batch, nodes), dtype=bool)
+        self._requests = np.zeros((batch, self.horizon + 1, sites))
+        self._shares = np.zeros((batch, self.horizon + 1, services))
+        self._up = np.ones((batch, self.horizon + 1, nodes if self._failures else 0), dtype=bool)
+        self._measured: Performance | None = None
+        self._mask: Bools | None = None
+        self.initial_placement = spread_minimum(scenario, self.base)
+
+    def reset(
+        self,
+        rngs: dict[int, np.random.Generator],
+        start_s: float | None = None,
+        placement: Ints | None = None,
+    ) -> None:
+        """Begin new episodes.
+
+        Args:
+            rngs: the clusters to reset, and the randomness of each.
+            start_s: time of the day at which they begin; unset: drawn from `randomise.start_h` where
+                the model randomises, else midnight.
+            placement: ready replicas to begin with, [S, N]; unset: each service's minimum, spread.
+        """
+        interval = self.scenario.control_interval_s
+        ranges = self.scenario.randomise
+        for index, rng in rngs.items():
+            begin = start_s
+            if begin is None:
+                drawn = self._randomise and ranges.start_h is not None
+                hours = rng.uniform(*ranges.start_h) if drawn and ranges.start_h else 0.0
+                begin = float(np.floor(hours * 3600 / interval) * interval)
+            if self._randomise:
+                self.params.randomise(index, self.base, ranges, rng)
+            times = begin + interval * np.arange(-1, self.horizon)
+            factor = self.params.demand_factor[index]
+            self._requests[index] = factor * self.workload.sample_requests(times, rng)
+            self._shares[index] = self.workload.shares(times)
+            self.start_s[index], self.t[index] = begin, 0
+            self.ready[index] = self.initial_placement if placement is None else placement
+            self._stages[index] = 0
+            self.node_up[index] = True
+            if self._failures:
+                self._up[index] = self._draw_failures(rng)
+        self._measured = None
+        self._mask = None
+
+    def _draw_failures(self, rng: np.random.Generator) -> Bools:
+        failures, interval = self.scenario.failures, self.scenario.control_interval_s
+        fail = -np.expm1(-interval / failures.node_mtbf_s)
+        repair = -np.expm1(-interval / failures.node_mttr_s)
+        draws = rng.random((self.horizon + 1, len(self.scenario.nodes)))
+        up = np.ones(draws.shape, dtype=bool)
+        for t in range(1, len(up)):
+            up[t] = np.where(up[t - 1], draws[t] >= fail, draws[t] < repair)
+        return up
+
+    @property
+    def starting(self) -> Ints:
+        """Replicas that do not serve yet, [B, S, N]."""
+        return np.asarray(self._stages.sum(-1))
+
+    @property
+    def replicas(self) -> Ints:
+        """Ready and starting replicas, [B, S, N]."""
+        return self.ready + self.starting
+
+    @property
+    def time_s(self) -> Floats:
+        """Start of the next step, s since midnight of the first day, [B]."""
+        return self.start_s + self.t * self.scenario.control_interval_s
+
+    def demand_at(self, offset: int) -> Floats:
+        """Demand in requests/s, [B, S, U]; offset -1 was measured last, 0 is the step to come."""
+        index = np.minimum(self.t + 1 + offset, self.horizon)
+        rows = np.arange(self.batch)
+        return self._shares[rows, index][:, :, None] * self._requests[rows, index][:, None, :]
+
+    def legal(self) -> Bools:
+        """Which actions can be applied now, [B, A]."""
+        if self._mask is None:
+            self._mask = self.actions.legal(self.params, self.replicas, self.node_up)
+        return self._mask
+
+    def state(self) -> ClusterState:
+        """What a policy sees now. The arrays are copies, except for the parameters."""
+        demand = self.demand_at(-1)
+        if self._measured is None:
+            self._measured = evaluate(self.scenario, self.params, self.ready, demand)
+        return ClusterState(
+            params=self.params,
+            time_s=self.time_s,
+            ready=self.ready.copy(),
+            starting=self.starting,
+            node_up=self.node_up.copy(),
+            demand=demand,
+            utilisation=self._measured.utilisation,
+            latency_ms=self._measured.service_latency_ms,
+        )
+
+    def step(self, actions: Ints) -> Step:
+        """Apply one action per cluster, [B], and play one control interval.
+
+        Raises:
+            InvalidInputError: an action has no such number.
+            IllegalActionError: an action cannot be applied; no cluster was changed.
+        """
+        actions = np.asarray(actions, dtype=np.int64)
+        self._check(actions)
+        self._apply(actions)
+        performance = evaluate(self.scenario, self.params, self.ready, self.demand_at(0))
+        kind = self.actions.kind[actions]
+        migrations = ((kind == Kind.PLACE) | (kind == Kind.MOVE)).astype(np.float64)
+        terms = cost_terms(self.scenario, self.params, self.replicas, performance, migrations)
+        self._advance()
+        self._measured, self._mask = performance, None
+        return Step(terms=terms, performance=performance, migrations=migrations)
+
+    def _check(self, actions: Ints) -> None:
+        if (
+            actions.shape != (self.batch,)
+            or (actions < 0).any()
+            or (actions >= len(self.actions)).any()
+        ):
+            raise InvalidInputError(
+                f"actions: want {self.batch} numbers from 0 to {len(self.actions) - 1}, "
+                f"got {actions.tolist()}"
+            )
+        wrong = np.flatnonzero(~self.legal()[np.arange(self.batch), actions])
+        if wrong.size:
+            first = int(wrong[0])
+            names = [s.name for s in self.scenario.services], [n.name for n in self.scenario.nodes]
+            raise IllegalActionError(
+                f"action {actions[first]} ({self.actions.describe(int(actions[first]), *names)}) "
+                f"is not legal in cluster {first}; choose one that the action mask allows"
+            )
+
+    def _apply(self, actions: Ints) -> None:
+        rows = np.arange(self.batch)
+        service = self.actions.service[actions]
+        for take, nodes in (
+            (True, self.actions.source[actions]),
+            (False, self.actions.target[actions]),
+        ):
+            chosen = nodes >= 0
+            b, s, n = rows[chosen], service[chosen], nodes[chosen]
+            (self._take if take else self._start)(b, s, n)
+
+    def _take(self, b: Ints, s: Ints, n: Ints) -> None:
+        """Remove one replica each, the youngest first, as a ReplicaSet does."""
+        open_ = np.ones(len(b), dtype=bool)
+        for stage in reversed(range(self._stages.shape[-1])):
+            found = open_ & (self._stages[b, s, n, stage] > 0)
+            self._stages[b[found], s[found], n[found], stage] -= 1
+            open_ &= ~found
+        self.ready[b[open_], s[open_], n[open_]] -= 1
+
+    def _start(self, b: Ints, s: Ints, n: Ints) -> None:
+        wait = self.params.startup_steps[s]
+        at_once = wait == 0
+        self.ready[b[at_once], s[at_once], n[at_once]] += 1
+        later = ~at_once
+        self._stages[b[later], s[later], n[later], wait[later] - 1] += 1
+
+    def _advance(self) -> None:
+        if self._stages.shape[-1]:
+            self.ready += self._stages[..., 0]
+            self._stages[..., :-1] = self._stages[..., 1:]
+            self._stages[..., -1] = 0
+        self.t += 1
+        if self._failures:
+            rows = np.arange(self.batch)
+            self.node_up = self._up[rows, np.minimum(self.t, self.horizon)]
+            self.ready *= self.node_up[:, None, :]
+            self._stages *= self.node_up[:, None, :, None]
+
+    def use_placement(self, ready: Ints, starting: Ints, node_up: Bools) -> None:
+        """Overwrite the placement by what a live cluster reports, each [B, ...]."""
+        self.ready[...], self.node_up[...] = ready, node_up
+        if self._stages.shape[-1]:
+            self._stages[...] = 0
+            self._stages[..., 0] = starting
+        else:
+            self.ready += starting
+        self._measured = None
+        self._mask = None
+
+
+def spread_minimum(scenario: Scenario, params: ClusterParams) -> Ints:
+    """Place each service's `min_replicas` one by one on the node with the largest free CPU share.
+
+    Raises:
+        InvalidInputError: they do not all fit.
+    """
+    placement = np.zeros((1, len(scenario.services), len(scenario.nodes)), dtype=np.int64)
+    up = np.ones((1, len(scenario.nodes)), dtype=bool)
+    order = sorted(range(len(scenario.services)), key=lambda s: -scenario.services[s].cpu)
+    for s in order:
+        for _ in range(scenario.services[s].min_replicas):
+            free = free_resources(params, placement, up)
+            room = fits(params, free)[0, s]
+            if not room.any():
+                raise InvalidInputError(
+                    f"scenario {scenario.name}: min_replicas of {scenario.services[s].name} "
+                    "do not fit the nodes; lower them or add resources"
+                )
+            share = free[0, :, 0] / params.capacity[0, :, 0]
+            placement[0, s, int(np.argmax(np.where(room, share, -np.inf)))] += 1
+    return placement[0]
