@@ -1,0 +1,152 @@
+"""Documents in MongoDB, for any number of machines."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, MongoClient
+from pymongo.errors import BulkWriteError, ConfigurationError, DuplicateKeyError, PyMongoError
+
+from lwmecps_gym.platform.database.documents import COLLECTIONS, Document, Scalar
+from lwmecps_gym.platform.errors import ConflictError, InvalidInputError, StoreUnavailableError
+
+_DUPLICATE_KEY = 11000
+
+
+class MongoDocuments:
+    """The Documents contract over one MongoDB database.
+
+    Args:
+        client: A pymongo client, or what has its face.
+        database: The name of the database.
+
+    Raises:
+        StoreUnavailableError: the server does not answer.
+    """
+
+    def __init__(self, client: MongoClient[Document], database: str) -> None:
+        self._client = client
+        self._database = client[database]
+        with _errors():
+            for collection, fields in COLLECTIONS.items():
+                for field in fields:
+                    self._database[collection].create_index([(field, ASCENDING), ("_id", 1)])
+
+    @classmethod
+    def connect(cls, url: str, database: str, answer_within_s: float = 5.0) -> "MongoDocuments":
+        """Open a database by its connection string.
+
+        Args:
+            url: `mongodb://...` or `mongodb+srv://...`.
+            database: The name of the database.
+            answer_within_s: How long to look for a server that takes writes, in seconds.
+
+        Raises:
+            InvalidInputError: the connection string is wrong.
+            StoreUnavailableError: the server does not answer.
+        """
+        milliseconds = int(answer_within_s * 1000)
+        try:
+            client: MongoClient[Document] = MongoClient(
+                url,
+                serverSelectionTimeoutMS=milliseconds,
+                connectTimeoutMS=milliseconds,
+                socketTimeoutMS=4 * milliseconds,
+                appname="lwmecps-gym",
+            )
+        except (ConfigurationError, ValueError) as error:
+            raise InvalidInputError(f"MONGODB_URL cannot be used: {error}") from error
+        try:
+            return cls(client, database)
+        except StoreUnavailableError:
+            client.close()
+            raise
+
+    def insert(self, collection: str, document: Document) -> None:
+        """Add a document; ConflictError when its id is taken."""
+        try:
+            with _errors():
+                self._database[collection].insert_one(_to_mongo(document))
+        except DuplicateKeyError as error:
+            raise ConflictError(f"{collection}: the id {document['id']!r} is taken") from error
+
+    def insert_many_once(self, collection: str, documents: Sequence[Document]) -> None:
+        """Add documents one after the other, leaving out those whose id exists already."""
+        rest = [_to_mongo(document) for document in documents]
+        with _errors():
+            while rest:
+                try:
+                    self._database[collection].insert_many(rest, ordered=True)
+                    return
+                except BulkWriteError as error:
+                    failure = error.details["writeErrors"][0]
+                    if failure["code"] != _DUPLICATE_KEY:
+                        raise
+                    rest = rest[failure["index"] + 1 :]
+
+    def get(self, collection: str, document_id: str) -> Document | None:
+        """Return the document of that id, or None."""
+        with _errors():
+            found = self._database[collection].find_one({"_id": document_id})
+        return None if found is None else _from_mongo(found)
+
+    def replace(self, collection: str, document: Document, expected_revision: int) -> bool:
+        """Replace the document of that id if it still has the expected revision."""
+        seen = {"_id": document["id"], "revision": expected_revision}
+        with _errors():
+            result = self._database[collection].replace_one(seen, _to_mongo(document))
+        return result.matched_count == 1
+
+    def delete(self, collection: str, document_id: str) -> bool:
+        """Remove a document; False when there was none."""
+        with _errors():
+            return self._database[collection].delete_one({"_id": document_id}).deleted_count == 1
+
+    def find(
+        self,
+        collection: str,
+        where: Mapping[str, Scalar],
+        after: str | None = None,
+        limit: int = 1000,
+        descending: bool = False,
+    ) -> list[Document]:
+        """Return the documents whose top-level fields equal `where`, ordered by id."""
+        query: dict[str, Any] = dict(where)
+        if after is not None:
+            query["_id"] = {"$lt" if descending else "$gt": after}
+        order = DESCENDING if descending else ASCENDING
+        with _errors():
+            found = list(self._database[collection].find(query).sort("_id", order).limit(limit))
+        return [_from_mongo(document) for document in found]
+
+    def ping(self) -> None:
+        """Return if the server answers."""
+        with _errors():
+            self._database.command("ping")
+
+    def close(self) -> None:
+        """Close the connections; the object is of no use afterwards."""
+        self._client.close()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn what the driver raises, a taken id apart, into the platform's error."""
+    try:
+        yield
+    except DuplicateKeyError:
+        raise
+    except PyMongoError as error:
+        reason = str(error).partition(", Topology Description")[0]
+        raise StoreUnavailableError(
+            f"MongoDB does not do what it was asked: {reason}; see that the server of MONGODB_URL"
+            " is up and that its user may read and write the database"
+        ) from error
+
+
+def _to_mongo(document: Document) -> Document:
+    return {"_id": document["id"], **{k: v for k, v in document.items() if k != "id"}}
+
+
+def _from_mongo(document: Mapping[str, Any]) -> Document:
+    return {"id": document["_id"], **{k: v for k, v in document.items() if k != "_id"}}
