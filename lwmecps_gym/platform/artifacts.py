@@ -1,0 +1,176 @@
+"""Model artifacts: folders addressed by the hash of what is in them.
+
+    <root>/<digest>/model.safetensors    the weights, by name
+    <root>/<digest>/manifest.json        what they are, and the SHA-256 of the weights
+
+The digest is the SHA-256 of `manifest.json` as it lies there (`sha256sum manifest.json` gives it),
+and the manifest holds the hash of the weights, so the digest stands for every byte of both. Nothing
+is ever unpickled: a file that someone hands in can be wrong, but it cannot run.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError, StoreUnavailableError
+
+WEIGHTS = "model.safetensors"
+MANIFEST = "manifest.json"
+
+_RESERVED = "__metadata__"
+
+
+class ArtifactStore:
+    """The artifacts under one folder, which several processes and machines may share.
+
+    Args:
+        root: The folder; it is made with the first artifact.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, tensors: Mapping[str, np.ndarray], manifest: Mapping[str, Any]) -> str:
+        """Write an artifact, all of it or nothing; the same content is written once.
+
+        Args:
+            tensors: Weights by name, of any shape and of a numeric or boolean dtype.
+            manifest: What the weights are, as JSON; its `files` entry is set here.
+
+        Returns:
+            The digest, 64 hex digits.
+
+        Raises:
+            InvalidInputError: a tensor or the manifest cannot be written as such a file.
+            StoreUnavailableError: the folder cannot be written, or the disk is full.
+        """
+        weights = _encode_tensors(tensors)
+        files = {WEIGHTS: {"sha256": _sha256(weights), "bytes": len(weights)}}
+        described = _encode_manifest({**manifest, "files": files})
+        digest = _sha256(described)
+        target = self._root / digest
+        try:
+            if not target.is_dir():
+                self._write(target, {WEIGHTS: weights, MANIFEST: described})
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"the artifact {target} cannot be written: {error};"
+                " see that the folder is writable and the disk has room"
+            ) from error
+        return digest
+
+    def path(self, digest: str) -> Path:
+        """Return the folder of an artifact.
+
+        Raises:
+            InvalidInputError: the digest is not one.
+            NotFoundError: there is no such artifact.
+        """
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise InvalidInputError(f"artifact digest {digest!r} is not 64 lower case hex digits")
+        folder = self._root / digest
+        if not folder.is_dir():
+            raise NotFoundError(
+                f"there is no artifact {digest} under {self._root}; if the model was trained on"
+                " another machine, both must share this folder"
+            )
+        return folder
+
+    def load(self, digest: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Read an artifact and check every byte of it against its digest.
+
+        Returns:
+            The tensors by name, and the manifest.
+
+        Raises:
+            InvalidInputError: the digest is not one, or a file is missing or was changed; the
+                message names the file and both hashes.
+            NotFoundError: there is no such artifact.
+        """
+        folder = self.path(digest)
+        manifest: dict[str, Any] = json.loads(_read(folder / MANIFEST, digest))
+        weights = _read(folder / WEIGHTS, manifest["files"][WEIGHTS]["sha256"])
+        return load_tensors(weights), manifest
+
+    def _write(self, target: Path, files: Mapping[str, bytes]) -> None:
+        """Make a folder appear with all its files on the disk, unless it is there by then."""
+        temporary = self._root / f".put-{uuid4().hex}"
+        temporary.mkdir(parents=True)
+        try:
+            for name, content in files.items():
+                with (temporary / name).open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            _sync_folder(temporary)
+            try:
+                temporary.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+            else:
+                _sync_folder(self._root)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _encode_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:
+    if _RESERVED in tensors:
+        raise InvalidInputError(f"a tensor must not be named {_RESERVED!r}; safetensors uses that")
+    # A copy in C order: safetensors writes the memory as it lies, so a transposed array would come
+    # back with its elements in another place.
+    contiguous = {name: np.array(tensor, order="C") for name, tensor in tensors.items()}
+    try:
+        return save_tensors(contiguous)
+    except (SafetensorError, ValueError) as error:
+        kinds = ", ".join(f"{name}: {tensor.dtype}" for name, tensor in contiguous.items())
+        raise InvalidInputError(
+            f"the tensors cannot be written as safetensors: {error!r} ({kinds});"
+            " use numeric or boolean arrays"
+        ) from error
+
+
+def _encode_manifest(manifest: Mapping[str, Any]) -> bytes:
+    """Return the one text of a manifest: sorted keys, two spaces, UTF-8, a line end."""
+    try:
+        text = json.dumps(manifest, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+        return f"{text}\n".encode()
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"the manifest is not JSON: {error}") from error
+
+
+def _read(file: Path, expected: str) -> bytes:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"{file} cannot be read: {error}; train the model again") from error
+    found = _sha256(content)
+    if found != expected:
+        raise InvalidInputError(
+            f"{file} was changed: its SHA-256 is {found} and must be {expected};"
+            " remove the folder and train the model again"
+        )
+    return content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
