@@ -69,11 +69,11 @@ class ActionTable:
         return len(self.kind)
 
     def place(self, service: Ints | int, node: Ints | int) -> Ints:
-        """Numbers of place(service, node)."""
+        """Numbers of the actions that place a replica of a service on a node."""
         return np.asarray(1 + np.asarray(service) * self.nodes + node)
 
     def remove(self, service: Ints | int, node: Ints | int) -> Ints:
-        """Numbers of remove(service, node)."""
+        """Numbers of the actions that remove a replica of a service from a node."""
         return np.asarray(1 + (self.services + np.asarray(service)) * self.nodes + node)
 
     def legal(self, params: ClusterParams, replicas: Ints, node_up: Bools) -> Bools:

@@ -13,7 +13,7 @@ from lwmecps_gym.envs.cluster import Bools, ClusterState, Ints
 from lwmecps_gym.envs.encoding import Encoding, Observation, make_encoding
 from lwmecps_gym.envs.scenario import Scenario, load_scenario
 from lwmecps_gym.envs.simulator import ClusterModel, Step
-from lwmecps_gym.platform.errors import InvalidInputError
+from lwmecps_gym.platform.errors import IllegalActionError, InvalidInputError
 
 IllegalAction = Literal["nothing", "raise"]
 
@@ -112,12 +112,27 @@ class Core:
         return encoded
 
     def act(self, actions: NDArray[Any]) -> tuple[Step, Bools]:
-        """Apply an agent's actions [B]; also say which were illegal and taken as nothing, [B]."""
-        chosen = np.asarray(self.encoding.to_model(np.asarray(actions, dtype=np.int64)))
+        """Apply an agent's actions [B]; also say which were illegal and taken as nothing, [B].
+
+        Raises:
+            InvalidInputError: an action is outside the action space.
+            IllegalActionError: an action cannot be applied, and `illegal_action` is "raise".
+        """
+        actions = np.asarray(actions, dtype=np.int64)
+        count = int(self.encoding.action_space.n)
+        if ((actions < 0) | (actions >= count)).any():
+            raise InvalidInputError(f"actions: want 0 to {count - 1}, got {actions.tolist()}")
+        chosen = np.asarray(self.encoding.to_model(actions))
         rows = np.arange(len(chosen))
         illegal = (chosen < 0) | ~self.backend.legal()[rows, chosen]
         if self.illegal_action == "nothing":
             chosen = np.where(illegal, 0, chosen)
+        elif (chosen < 0).any():
+            padding = actions[chosen < 0].tolist()
+            raise IllegalActionError(
+                f"actions {padding} are padding: the scenario has no such service or node; "
+                "choose ones that the action mask allows"
+            )
         return self.backend.step(chosen), illegal
 
 
@@ -149,7 +164,7 @@ class PlacementEnv(gym.Env[Any, np.int64]):
         self.core = Core(self.env_id, scenario, batch=1, **options)
         self.scenario = self.core.scenario
         self.observation_space = self.core.encoding.observation_space
-        self.action_space = self.core.encoding.action_space  # type: ignore[assignment]
+        self.action_space = self.core.encoding.action_space
         self.render_mode = render_mode
         self._t = 0
 

@@ -149,7 +149,7 @@ def free_resources(params: ClusterParams, replicas: Ints, node_up: Bools) -> Flo
 def rtt_matrix(scenario: "Scenario") -> Floats:
     """Round-trip times in ms from each site to each node, [U, N].
 
-    Given ones win; others are `rtt_base_ms + ms_per_km * great-circle distance` (haversine formula).
+    Given ones win; others are `rtt_base_ms + ms_per_km * great-circle distance` (haversine).
     """
     matrix = np.empty((len(scenario.sites), len(scenario.nodes)))
     for u, site in enumerate(scenario.sites):

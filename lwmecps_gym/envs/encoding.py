@@ -66,8 +66,8 @@ class FlatEncoding:
 
     The vector holds, in this order: ready replicas [S, N]; starting replicas [S, N]; utilisation of
     the ready replicas [S, N]; demand of the last step in replicas kept busy [S, U]; latency of the
-    last step over four times the SLO [S]; free CPU and memory as a share of the node [N, 2]; node is
-    up [N]; sine and cosine of the time of day [2].
+    last step over four times the SLO [S]; free CPU and memory as a share of the node [N, 2]; node
+    is up [N]; sine and cosine of the time of day [2].
     """
 
     scenario: Scenario
@@ -128,9 +128,9 @@ class StructuredEncoding:
     """Features of nodes, services and pairs, padded to `max_services` and `max_nodes` (v3).
 
     - nodes [N, 8]: is there; is up; cores / 4; free share of each resource.
-    - services [S, 9]: is there; ready and starting replicas / 4; demand of the last step in replicas
-      kept busy; latency over four times the SLO; cores per replica; rate / 100; SLO / 100 ms;
-      replicas that may be added / 4.
+    - services [S, 9]: is there; ready and starting replicas / 4; demand of the last step in
+      replicas kept busy; latency over four times the SLO; cores per replica; rate / 100;
+      SLO / 100 ms; replicas that may be added / 4.
     - pairs [S, N, 7]: ready; starting; utilisation; demand in replicas kept busy of the sites for
       which the node is the nearest; demand-weighted mean round trip to the node / 100 ms; share of
       the demand for which round trip plus mean service time keep the SLO; one more replica fits.

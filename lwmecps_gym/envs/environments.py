@@ -12,12 +12,12 @@ class LWMECPSEnv(PlacementEnv):
 
     ## Description
     Users at several sites send requests to one service. Each step, one replica may be added to or
-    removed from one node; then a control interval passes and its latency, failed requests and use of
-    resources make the cost. Demand follows the scenario's workload.
+    removed from one node; then a control interval passes and its latency, failed requests and use
+    of resources make the cost. Demand follows the scenario's workload.
 
     ## Action space
-    `Discrete(1 + 2N)`: 0 nothing; `1 + n` add a replica on node n; `1 + N + n` remove one from it. An
-    action that cannot be applied counts as nothing, and `info["illegal_action"]` is True.
+    `Discrete(1 + 2N)`: 0 nothing; `1 + n` add a replica on node n; `1 + N + n` remove one from it.
+    An action that cannot be applied counts as nothing, and `info["illegal_action"]` is True.
 
     ## Observation space
     `Box(float32)` of 3N + U + 1 + 3N + 2 numbers:

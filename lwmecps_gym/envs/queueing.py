@@ -1,9 +1,9 @@
 """Exact waiting and sojourn times of the M/M/c queue, over whole arrays.
 
-All functions broadcast their arguments. Rates are per second, times in seconds. `c` servers of rate
-`mu` are offered `lam`; every formula needs `lam < c * mu`. With theta = c mu - lam and the
-probability of waiting C (Erlang C), the waiting time is 0 with probability 1 - C and exponential with
-rate theta otherwise, and the sojourn time is the waiting time plus an independent exponential
+All functions broadcast their arguments. Rates are per second, times in seconds. `c` servers of
+rate `mu` are offered `lam`; every formula needs `lam < c * mu`. With theta = c mu - lam and the
+probability of waiting C (Erlang C), the waiting time is 0 with probability 1 - C and exponential
+with rate theta otherwise, and the sojourn time is the waiting time plus an independent exponential
 service (Gross, Shortle, Thompson, Harris: Fundamentals of Queueing Theory, 4th ed., section 2.3).
 """
 
@@ -55,6 +55,7 @@ def sojourn_tail(wait: ArrayLike, mu: ArrayLike, theta: ArrayLike, time: ArrayLi
     t = np.maximum(np.asarray(time, dtype=np.float64), 0.0)
     served, waited = np.exp(-mu * t), np.exp(-theta * t)
     both = (mu * waited - theta * served) / (mu - theta)
+    wait = np.asarray(wait, dtype=np.float64)
     tail = (1 - wait) * served + wait * both
     return np.asarray(np.where(np.asarray(time) < 0, 1.0, tail))
 
@@ -65,4 +66,5 @@ def truncated_sojourn(wait: ArrayLike, mu: ArrayLike, theta: ArrayLike, limit: A
     a = np.maximum(np.asarray(limit, dtype=np.float64), 0.0)
     served, waited = -np.expm1(-mu * a) / mu, -np.expm1(-theta * a) / theta
     both = (mu * waited - theta * served) / (mu - theta)
+    wait = np.asarray(wait, dtype=np.float64)
     return np.asarray((1 - wait) * served + wait * both)

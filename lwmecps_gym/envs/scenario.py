@@ -5,6 +5,7 @@ or, for those that come with the package, by name.
 """
 
 import json
+import os
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lwmecps_gym.envs.workload_config import WorkloadConfig
-from lwmecps_gym.platform.errors import NotFoundError, ScenarioError
+from lwmecps_gym.envs.placement import spread_minimum
+from lwmecps_gym.envs.workload_config import WorkloadConfig, describe_errors
+from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError, ScenarioError
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*)$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -127,6 +129,11 @@ class Randomise(_Part):
                 raise ValueError(f"{field}: the lower bound {bounds[0]} is above {bounds[1]}")
         return self
 
+    @property
+    def least_cpu(self) -> float:
+        """Smallest factor on the CPU of a node."""
+        return min(1.0, self.node_cpu[0]) if self.node_cpu else 1.0
+
 
 class Scenario(_Part):
     """A cluster, its services, its users, and the cost of a step."""
@@ -177,16 +184,11 @@ class Scenario(_Part):
             sites=[site.name for site in self.sites],
             services=[service.name for service in self.services],
         )
-        self._check_minimum_fits()
+        try:
+            spread_minimum(self, self.randomise.least_cpu)
+        except InvalidInputError as error:
+            raise ValueError(str(error)) from error
         return self
-
-    def _check_minimum_fits(self) -> None:
-        wanted = sum(service.cpu * service.min_replicas for service in self.services)
-        have = sum(node.cpu for node in self.nodes)
-        if wanted > have:
-            raise ValueError(
-                f"services: min_replicas ask for {wanted:g} cores, the nodes have {have:g}"
-            )
 
     def only(self, service: str) -> "Scenario":
         """Return the scenario with one of its services alone, its demand unchanged."""
@@ -226,7 +228,7 @@ def load_scenario(source: str | Path | dict[str, Any]) -> Scenario:
         packaged = resources.files(__package__) / "scenarios" / f"{source}.yaml"
         return _validate(_parse(packaged, str(source)), str(source), folder=None)
     path = Path(source)
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, not an error, for a name that no path can have
         raise NotFoundError(
             f"no scenario {str(source)!r}: neither a file nor one of {packaged_scenarios()}"
         )
@@ -237,7 +239,9 @@ def _parse(file: Traversable, label: str) -> Any:
     try:
         text = file.read_text(encoding="utf-8")
         return json.loads(text) if file.name.endswith(".json") else yaml.safe_load(text)
-    except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ScenarioError(f"{label}: cannot be read: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ScenarioError(f"{label}: not valid YAML or JSON: {reason}") from error
 
@@ -252,15 +256,3 @@ def _validate(content: Any, label: str, folder: Path | None) -> Scenario:
         )
     except ValidationError as error:
         raise ScenarioError(f"{label}: {describe_errors(error)}") from error
-
-
-def describe_errors(error: ValidationError, limit: int = 5) -> str:
-    """Put a pydantic error in one line: field, what is wrong, and the value."""
-    parts = []
-    for item in error.errors(include_url=False)[:limit]:
-        field = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        value = "" if isinstance(item["input"], dict | list) else f" (value {item['input']!r})"
-        parts.append(f"{field}: {message}{value}" if field else f"{message}{value}")
-    more = error.error_count() - limit
-    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

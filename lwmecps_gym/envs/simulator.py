@@ -2,19 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 
 import numpy as np
 
-from lwmecps_gym.envs.actions import ActionTable, Kind, fits
-from lwmecps_gym.envs.cluster import (
-    Bools,
-    ClusterParams,
-    ClusterState,
-    Floats,
-    Ints,
-    free_resources,
-)
+from lwmecps_gym.envs.actions import ActionTable, Kind
+from lwmecps_gym.envs.cluster import Bools, ClusterParams, ClusterState, Floats, Ints
 from lwmecps_gym.envs.performance import Performance, cost_terms, evaluate
+from lwmecps_gym.envs.placement import check_placement, spread_minimum
 from lwmecps_gym.envs.scenario import Scenario
 from lwmecps_gym.envs.workload import Workload
 from lwmecps_gym.platform.errors import IllegalActionError, InvalidInputError
@@ -38,9 +33,9 @@ class ClusterModel:
     """Dynamics and cost of B clusters of one scenario.
 
     A step first applies the action, then plays one control interval with the replicas that are
-    ready, then lets time pass: start-ups proceed and nodes fail or recover. A replica placed in step
-    t serves from step `t + ceil(startup_s / control_interval_s)` on. The pods of a node that fails
-    are lost; they come back only by a decision.
+    ready, then lets time pass: start-ups proceed and nodes fail or recover. A replica placed in
+    step t serves from step `t + ceil(startup_s / control_interval_s)` on. The pods of a node that
+    fails are lost; they come back only by a decision.
 
     Args:
         scenario: what to model.
@@ -82,9 +77,12 @@ class ClusterModel:
         self._requests = np.zeros((batch, self.horizon + 1, sites))
         self._shares = np.zeros((batch, self.horizon + 1, services))
         self._up = np.ones((batch, self.horizon + 1, nodes if self._failures else 0), dtype=bool)
-        self._measured: Performance | None = None
+        self._utilisation = np.zeros((batch, services, nodes))
+        self._latency_ms = np.zeros((batch, services))
+        self._fresh = np.ones(batch, dtype=bool)
         self._mask: Bools | None = None
-        self.initial_placement = spread_minimum(scenario, self.base)
+        least = scenario.randomise.least_cpu if randomise else 1.0  # it fits whatever is drawn
+        self.initial_placement = spread_minimum(scenario, least)
 
     def reset(
         self,
@@ -96,10 +94,15 @@ class ClusterModel:
 
         Args:
             rngs: the clusters to reset, and the randomness of each.
-            start_s: time of the day at which they begin; unset: drawn from `randomise.start_h` where
-                the model randomises, else midnight.
+            start_s: time of the day at which they begin; unset: drawn from `randomise.start_h`
+                where the model randomises, else midnight.
             placement: ready replicas to begin with, [S, N]; unset: each service's minimum, spread.
+
+        Raises:
+            InvalidInputError: `start_s` is no time, or `placement` does not fit the nodes.
         """
+        if start_s is not None and not (isinstance(start_s, Real) and 0 <= start_s < np.inf):
+            raise InvalidInputError(f"start_s: want seconds since midnight, got {start_s!r}")
         interval = self.scenario.control_interval_s
         ranges = self.scenario.randomise
         for index, rng in rngs.items():
@@ -110,17 +113,20 @@ class ClusterModel:
                 begin = float(np.floor(hours * 3600 / interval) * interval)
             if self._randomise:
                 self.params.randomise(index, self.base, ranges, rng)
-            times = begin + interval * np.arange(-1, self.horizon)
+            first = self.initial_placement
+            if placement is not None:
+                first = check_placement(placement, self.params.take(np.array([index])))
+            times = begin + interval * np.arange(-1, self.horizon, dtype=np.float64)
             factor = self.params.demand_factor[index]
             self._requests[index] = factor * self.workload.sample_requests(times, rng)
             self._shares[index] = self.workload.shares(times)
             self.start_s[index], self.t[index] = begin, 0
-            self.ready[index] = self.initial_placement if placement is None else placement
+            self.ready[index] = first
             self._stages[index] = 0
             self.node_up[index] = True
             if self._failures:
                 self._up[index] = self._draw_failures(rng)
-        self._measured = None
+            self._fresh[index] = True
         self._mask = None
 
     def _draw_failures(self, rng: np.random.Generator) -> Bools:
@@ -163,8 +169,12 @@ class ClusterModel:
     def state(self) -> ClusterState:
         """What a policy sees now. The arrays are copies, except for the parameters."""
         demand = self.demand_at(-1)
-        if self._measured is None:
-            self._measured = evaluate(self.scenario, self.params, self.ready, demand)
+        if self._fresh.any():
+            before = evaluate(self.scenario, self.params, self.ready, demand)
+            fresh = self._fresh[:, None]
+            self._utilisation = np.where(fresh[..., None], before.utilisation, self._utilisation)
+            self._latency_ms = np.where(fresh, before.service_latency_ms, self._latency_ms)
+            self._fresh[:] = False
         return ClusterState(
             params=self.params,
             time_s=self.time_s,
@@ -172,8 +182,8 @@ class ClusterModel:
             starting=self.starting,
             node_up=self.node_up.copy(),
             demand=demand,
-            utilisation=self._measured.utilisation,
-            latency_ms=self._measured.service_latency_ms,
+            utilisation=self._utilisation,
+            latency_ms=self._latency_ms,
         )
 
     def step(self, actions: Ints) -> Step:
@@ -191,7 +201,10 @@ class ClusterModel:
         migrations = ((kind == Kind.PLACE) | (kind == Kind.MOVE)).astype(np.float64)
         terms = cost_terms(self.scenario, self.params, self.replicas, performance, migrations)
         self._advance()
-        self._measured, self._mask = performance, None
+        self._utilisation = performance.utilisation
+        self._latency_ms = performance.service_latency_ms
+        self._fresh[:] = False
+        self._mask = None
         return Step(terms=terms, performance=performance, migrations=migrations)
 
     def _check(self, actions: Ints) -> None:
@@ -260,28 +273,5 @@ class ClusterModel:
             self._stages[..., 0] = starting
         else:
             self.ready += starting
-        self._measured = None
+        self._fresh[:] = True
         self._mask = None
-
-
-def spread_minimum(scenario: Scenario, params: ClusterParams) -> Ints:
-    """Place each service's `min_replicas` one by one on the node with the largest free CPU share.
-
-    Raises:
-        InvalidInputError: they do not all fit.
-    """
-    placement = np.zeros((1, len(scenario.services), len(scenario.nodes)), dtype=np.int64)
-    up = np.ones((1, len(scenario.nodes)), dtype=bool)
-    order = sorted(range(len(scenario.services)), key=lambda s: -scenario.services[s].cpu)
-    for s in order:
-        for _ in range(scenario.services[s].min_replicas):
-            free = free_resources(params, placement, up)
-            room = fits(params, free)[0, s]
-            if not room.any():
-                raise InvalidInputError(
-                    f"scenario {scenario.name}: min_replicas of {scenario.services[s].name} "
-                    "do not fit the nodes; lower them or add resources"
-                )
-            share = free[0, :, 0] / params.capacity[0, :, 0]
-            placement[0, s, int(np.argmax(np.where(room, share, -np.inf)))] += 1
-    return placement[0]

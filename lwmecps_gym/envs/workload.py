@@ -66,7 +66,8 @@ class Workload:
             )
         if isinstance(config, Trace):
             table = np.array([config.requests_rps[site] for site in self.sites]).T
-            index = np.floor(times_s / config.interval_s).astype(np.int64) % len(table)
+            slack = 1e-6  # k intervals divided by one may come out just below k
+            index = np.floor(times_s / config.interval_s + slack).astype(np.int64) % len(table)
             return np.asarray(table[index])
         constant = np.array([config.mean_users[site] for site in self.sites])
         return np.tile(constant * config.requests_per_user_rps, (len(times_s), 1))
@@ -86,7 +87,8 @@ class Workload:
         every = list(self.config.share)
         weights = np.concatenate([_weight(self.config.share[name], hours) for name in every], -1)
         weights = weights / weights.sum(-1, keepdims=True)
-        return weights[..., [every.index(name) for name in self.services]]
+        chosen = [every.index(name) for name in self.services]
+        return np.asarray(weights[..., chosen])
 
     def mean_demand(self, times_s: Floats) -> Floats:
         """Mean demand in requests/s, [T, S, U], at `times_s` [T]."""
@@ -95,7 +97,7 @@ class Workload:
 
 def _day(hours: Floats, low: float) -> Floats:
     level = np.interp(hours % 24, np.arange(25), np.append(_STRETCHED_DAY, _STRETCHED_DAY[0]))
-    return low + (1 - low) * level
+    return np.asarray(low + (1 - low) * level)
 
 
 def _weight(share: ServiceShare, hours: Floats) -> Floats:

@@ -5,13 +5,21 @@ control interval, so that a scenario is self-contained wherever it travels.
 """
 
 import csv
-import json
+import math
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 DAY_S = 86_400.0
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -23,10 +31,24 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ServiceShare(_Part):
-    """Share of a site's requests that go to a service: `mean (1 + swing cos(2 pi (h - peak_h)/24))`.
+def describe_errors(error: ValidationError, limit: int = 5) -> str:
+    """Put a pydantic error in one line: field, what is wrong, and the value."""
+    parts = []
+    for item in error.errors(include_url=False)[:limit]:
+        field = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        shown = textwrap.shorten(repr(item["input"]), 100, placeholder="...")
+        value = "" if isinstance(item["input"], dict | list) else f" (value {shown})"
+        parts.append(f"{field}: {message}{value}" if field else f"{message}{value}")
+    more = error.error_count() - limit
+    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
 
-    The shares of all services are scaled to add up to 1 at every hour.
+
+class ServiceShare(_Part):
+    """Share of a site's requests that go to a service.
+
+    It is `mean (1 + swing cos(2 pi (h - peak_h) / 24))` at hour h; the shares of all services are
+    scaled to add up to 1 at every hour.
     """
 
     mean: Positive
@@ -95,6 +117,11 @@ class Poisson(_Part):
     share: Shares
 
 
+class _Files(_Part):
+    csv: CsvFile | None = None
+    testapp: TestappFiles | None = None
+
+
 class WorkloadConfig(_Part):
     """Exactly one kind of workload."""
 
@@ -117,16 +144,14 @@ class WorkloadConfig(_Part):
                 "csv and testapp name files, and only a scenario that is itself a file may do so; "
                 "send the numbers as a trace"
             )
-        data = dict(data)
-        if "csv" in data:
-            config = CsvFile.model_validate(data.pop("csv"))
-            traces = {"trace": _read_csv(folder / config.file, config, interval_s)}
-        else:
-            profiles = TestappFiles.model_validate(data.pop("testapp"))
-            traces = {"trace": _read_testapp(folder, profiles, interval_s)}
-        if data:
-            raise ValueError(f"give one kind of workload, not also {sorted(data)}")
-        return traces
+        if len(data) > 1:
+            raise ValueError(f"give one kind of workload, not {sorted(map(str, data))}")
+        files = _Files.model_validate(data)
+        if files.csv:
+            return {"trace": _read_csv(folder / files.csv.file, files.csv, interval_s)}
+        if files.testapp:
+            return {"trace": _read_testapp(folder, files.testapp, interval_s)}
+        return {}
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -170,26 +195,36 @@ def _read_csv(path: Path, config: CsvFile, interval_s: float) -> dict[str, Any]:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or [])
-            rows = list(reader)
+            lines, rows = [], []
+            for row in reader:
+                lines.append(reader.line_num)
+                rows.append(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"csv.file: cannot read {path}: {error}") from error
     if config.time_column not in columns:
         raise ValueError(f"csv.time_column: {path} has no column {config.time_column!r}: {columns}")
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"csv.file: {path} names a column twice: {columns}")
     if len(rows) < 2:
         raise ValueError(f"csv.file: {path} needs two rows or more, it has {len(rows)}")
     values = np.empty((len(rows), len(columns)))
-    for line, row in enumerate(rows):
+    for index, (line, row) in enumerate(zip(lines, rows, strict=True)):
+        if None in row:
+            raise ValueError(
+                f"csv.file: {path} line {line}: more cells than the header has columns"
+            )
         for column, name in enumerate(columns):
             try:
-                values[line, column] = float(row[name])
+                values[index, column] = _number(row[name])
             except (TypeError, ValueError) as error:
                 raise ValueError(
-                    f"csv.file: {path} line {line + 2}, column {name}: {row[name]!r} is no number"
+                    f"csv.file: {path} line {line}, column {name}: "
+                    f"{row[name]!r} is no number of 0 or more"
                 ) from error
     times = values[:, columns.index(config.time_column)]
     steps = np.diff(times)
     if not np.all(steps > 0):
-        line = int(np.argmin(steps > 0)) + 3
+        line = lines[int(np.argmin(steps > 0)) + 1]
         raise ValueError(f"csv.file: {path} line {line}: times must rise")
     durations = np.append(steps, steps[-1])
     sites = [name for name in columns if name != config.time_column]
@@ -205,10 +240,25 @@ def _read_csv(path: Path, config: CsvFile, interval_s: float) -> dict[str, Any]:
     }
 
 
+def _number(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError(text)
+    return value
+
+
 class _LoadProfile(BaseModel):
     concurrent_users: NonNegative
     request_interval: Positive
     profile_duration: Positive
+
+
+class _Settings(BaseModel):
+    load_profiles: Annotated[list[_LoadProfile], Field(min_length=1)]
+
+
+class _TestappProfile(BaseModel):
+    settings: _Settings
 
 
 def _read_testapp(folder: Path, config: TestappFiles, interval_s: float) -> dict[str, Any]:
@@ -216,15 +266,12 @@ def _read_testapp(folder: Path, config: TestappFiles, interval_s: float) -> dict
     for site, name in config.files.items():
         path = folder / name
         try:
-            entries = json.loads(path.read_text(encoding="utf-8"))["settings"]["load_profiles"]
-            profiles = [_LoadProfile.model_validate(entry) for entry in entries]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"testapp.files.{site}: {path} has no readable settings.load_profiles: {reason}"
-            ) from error
-        if not profiles:
-            raise ValueError(f"testapp.files.{site}: {path} has an empty settings.load_profiles")
+            content = _TestappProfile.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise ValueError(f"testapp.files.{site}: {path}: {describe_errors(error)}") from error
+        except OSError as error:
+            raise ValueError(f"testapp.files.{site}: cannot read {path}: {error}") from error
+        profiles = content.settings.load_profiles
         rates = [
             item.concurrent_users * (config.requests_per_user_rps or 1 / item.request_interval)
             for item in profiles
@@ -237,7 +284,7 @@ def _read_testapp(folder: Path, config: TestappFiles, interval_s: float) -> dict
 def _average(
     rates: NDArray[np.float64], durations: NDArray[np.float64], interval_s: float
 ) -> list[float]:
-    """Average a step function over whole control intervals; a shorter rest at the end is left out."""
+    """Average a step function over whole control intervals, without a shorter rest at the end."""
     edges = np.concatenate([[0.0], np.cumsum(durations)])
     integral = np.concatenate([[0.0], np.cumsum(rates * durations)])
     count = max(1, int(edges[-1] // interval_s))
