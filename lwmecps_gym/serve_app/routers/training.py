@@ -1,0 +1,68 @@
+"""Trainings: create, list, read, progress, metrics."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response, status
+from starlette.concurrency import run_in_threadpool
+
+from lwmecps_gym.platform.models import TaskState, TrainingRequest
+from lwmecps_gym.platform.training import Progress
+from lwmecps_gym.serve_app.problems import documented
+from lwmecps_gym.serve_app.services import ServicesDep, json_body
+from lwmecps_gym.serve_app.views import MetricLines, TrainingDetail, TrainingPage, TrainingSummary
+
+router = APIRouter(prefix="/training", tags=["training"])
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    dependencies=[json_body],
+    responses=documented(400, 404, 413, 415, 422),
+)
+async def create_training(
+    body: TrainingRequest, services: ServicesDep, request: Request, response: Response
+) -> TrainingDetail:
+    """Create a training; it starts as soon as there is room for it."""
+    task = await run_in_threadpool(services.training.create, body)
+    response.headers["Location"] = f"{request.url.path}/{task.id}"
+    return TrainingDetail.of(task)
+
+
+@router.get("", responses=documented(422))
+async def list_trainings(
+    services: ServicesDep,
+    state: TaskState | None = None,
+    model_type: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: str | None = None,
+) -> TrainingPage:
+    """List trainings, page by page."""
+    tasks, next_cursor = await run_in_threadpool(
+        services.training.list, state, model_type, limit, cursor
+    )
+    return TrainingPage(items=[TrainingSummary.of(task) for task in tasks], next_cursor=next_cursor)
+
+
+@router.get("/{task_id}", responses=documented(404, 422))
+async def read_training(task_id: str, services: ServicesDep) -> TrainingDetail:
+    """Read a training in full."""
+    return TrainingDetail.of(await run_in_threadpool(services.training.get, task_id))
+
+
+@router.get("/{task_id}/progress", responses=documented(404, 422))
+async def read_progress(task_id: str, services: ServicesDep) -> Progress:
+    """Read how far a training is, its pace, and the time that is left."""
+    return await run_in_threadpool(services.training.progress, task_id)
+
+
+@router.get("/{task_id}/metrics", responses=documented(404, 422))
+async def read_metrics(
+    task_id: str,
+    services: ServicesDep,
+    since: Annotated[int, Query(ge=-1, description="Only iterations after this one.")] = -1,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> MetricLines:
+    """Read a training's history, oldest iteration first."""
+    records = await run_in_threadpool(services.training.metrics, task_id, since, limit)
+    return MetricLines.of(records, since)

@@ -1,0 +1,125 @@
+"""Runs the platform on this machine: Ray, Serve and the API, started and stopped together."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+import ray
+from ray import serve
+
+from lwmecps_gym.platform.config import Settings
+from lwmecps_gym.platform.database import open_store
+from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
+
+READY_TIMEOUT_S = 60.0
+APP_NAME = "lwmecps"
+
+
+@contextmanager
+def running(settings: Settings, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Run the platform while the block runs; gives the URL of the API.
+
+    Ray is started here unless this process has it already or `RAY_ADDRESS` names a cluster; what
+    was started here is stopped at the end. Port 0 takes any free one.
+
+    Raises:
+        InvalidInputError: The host or port cannot be used.
+        StoreUnavailableError: The store does not answer.
+        LwmecpsError: The API was not ready in time.
+    """
+    port = _usable_port(host, port)
+    open_store(settings).close()
+    own_ray = not ray.is_initialized()
+    if own_ray:
+        _start_ray()
+    # This takes seconds, in which Ray's processes start.
+    from lwmecps_gym.serve_app.app import application
+
+    try:
+        for name in ("ray", "ray.serve"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        serve.start(http_options={"host": host, "port": port})
+        serve.run(application(settings), name=APP_NAME)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        _wait_until_ready(url)
+        yield url
+    finally:
+        if own_ray:
+            serve.delete(APP_NAME)
+            ray.shutdown()
+        else:
+            serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def serve_forever(
+    settings: Settings, host: str, port: int, *, ready: Callable[[str], None] = print
+) -> None:
+    """Run the platform until SIGTERM or SIGINT.
+
+    Args:
+        settings: The settings of the platform.
+        host: Address to listen at.
+        port: Port to listen at; 0 takes any free one.
+        ready: Called with the URL of the API once it answers.
+
+    Raises:
+        InvalidInputError: The host or port cannot be used.
+        StoreUnavailableError: The store does not answer.
+        LwmecpsError: The API was not ready in time.
+    """
+    stopping = threading.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    with running(settings, host, port) as url:
+        # Ray sets its own handlers when it starts, so these come after.
+        previous = [signal.signal(number, lambda *_: stopping.set()) for number in signals]
+        try:
+            ready(url)
+            stopping.wait()
+        finally:
+            for number, handler in zip(signals, previous, strict=True):
+                signal.signal(number, handler)
+
+
+def _start_ray() -> None:
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+    else:
+        ray.init("local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+
+
+def _usable_port(host: str, port: int) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, port), family=family) as probe:
+            return int(probe.getsockname()[1])
+    except (OSError, OverflowError) as error:
+        raise InvalidInputError(
+            f"cannot listen at {host}, port {port}: {error}; choose another port, or 0 for any"
+        ) from error
+
+
+def _wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    # The client must not send calls to this machine through a proxy that the environment names.
+    with httpx.Client(base_url=url, trust_env=False, timeout=10) as client:
+        while True:
+            try:
+                response = client.get("/readyz")
+                if response.is_success:
+                    return
+                answer = response.text
+            except httpx.TransportError as error:
+                answer = str(error)
+            if time.monotonic() > deadline:
+                raise LwmecpsError(
+                    f"the API at {url} was not ready within {READY_TIMEOUT_S:.0f} s: {answer}; "
+                    "the logs of Ray are under /tmp/ray/session_latest/logs"
+                )
+            time.sleep(0.1)

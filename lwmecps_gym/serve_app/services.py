@@ -1,0 +1,56 @@
+"""What the routes work with, as plain objects: Serve only hosts them."""
+
+from dataclasses import dataclass
+from typing import Annotated, Protocol, cast
+
+from fastapi import Depends, HTTPException, Request
+
+from lwmecps_gym.algorithms.decision import Decision, DecisionRequest
+from lwmecps_gym.platform.database import Store
+from lwmecps_gym.platform.training import TrainingService
+from lwmecps_gym.serve_app.statistics import ServingStatistics
+
+
+class PolicyServing(Protocol):
+    """Whatever answers for models: a `PolicyHost` here, or the handle of one elsewhere."""
+
+    async def load(self, model_id: str, version: int) -> None:
+        """Make a version ready to answer; raises `NotFoundError` and `InvalidInputError`."""
+
+    async def predict(self, model_id: str, version: int, request: DecisionRequest) -> Decision:
+        """Decide by a version; raises `InvalidInputError`."""
+
+    async def statistics(self, model_id: str) -> ServingStatistics:
+        """Return what was counted for a model."""
+
+    async def total_requests(self) -> int:
+        """Return the number of decisions asked for, over all models."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """All that the routes need."""
+
+    store: Store
+    training: TrainingService
+    policies: PolicyServing
+
+
+def _services(request: Request) -> Services:
+    return cast(Services, request.app.state.services)
+
+
+def _json_body(request: Request) -> None:
+    """Refuse a body of another kind than JSON, by name rather than as a body without fields."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    has_body = (
+        request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    )
+    if has_body and kind != "application/json":
+        raise HTTPException(
+            415, f"The body is {kind or 'of no stated type'}; send Content-Type: application/json."
+        )
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+json_body = Depends(_json_body)
