@@ -1,11 +1,15 @@
 """Secrets stay in Secrets, and values that cannot work are refused with what to do."""
 
 import json
+import re
+import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import helm_python
 import pytest
+import yaml
 from pymongo.uri_parser import parse_uri
 
 Object = dict[str, Any]
@@ -185,3 +189,15 @@ def test_the_readme_lists_each_value_with_its_default(chart: helm_python.Chart) 
         f"| `{path}` | `{json.dumps(lookup(chart.values, path))}` | {each['description']} |"
         for path, each in leaves(chart.schema).items()
     }
+
+
+def test_the_values_in_the_deployment_guide_can_be_installed_together(render: Render) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
+    blocks = [textwrap.dedent(each) for each in re.findall(r"(?:^ {4,}.*\n)+", guide, re.MULTILINE)]
+    groups = re.compile(r"^(image|mongodb|ray|training|networkPolicy):$", re.MULTILINE)
+    values: Object = {}
+    for block in filter(groups.match, blocks):
+        values |= yaml.safe_load(block)
+    assert set(values) == {"image", "mongodb", "ray", "training", "networkPolicy"}
+    kinds = {resource["kind"] for resource in render(values)}
+    assert {"RayService", "StatefulSet", "NetworkPolicy"} <= kinds
