@@ -1,0 +1,204 @@
+"""An RLlib EnvRunner for the native vector environment: arrays in, slices of arrays out.
+
+RLlib's stock runner handles each sub-environment of each step in Python. This one steps the whole
+batch into [T, N] arrays and cuts them into episodes at the end. Connectors between environment and
+module would need those per-step objects, so a configuration that sets any is refused.
+"""
+
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from ray.rllib.core.columns import Columns
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
+
+from lwmecps_gym.algorithms.networks import to_tensors
+from lwmecps_gym.platform.errors import InvalidInputError
+
+LOGGED_INFO = ("latency_ms", "violated", "migrations")
+"""What is averaged over the sampled steps and logged with each sample, as named in `info`."""
+
+
+class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
+    """Samples from one native vector environment with NEXT_STEP autoreset."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.config._env_to_module_connector or self.config._module_to_env_connector:
+            raise InvalidInputError(
+                "ArrayEnvRunner takes no env-to-module or module-to-env connectors; use RLlib's "
+                "SingleAgentEnvRunner for them"
+            )
+        self._finished: list[tuple[int, float]] = []
+        self._observation: Any = None
+
+    def make_env(self) -> None:
+        """Make the vector environment; see `SingleAgentEnvRunner.make_env`."""
+        super().make_env()
+        self.vector = self.env.unwrapped
+        mode = self.vector.metadata.get("autoreset_mode")
+        if mode != AutoresetMode.NEXT_STEP:
+            raise InvalidInputError(f"ArrayEnvRunner needs NEXT_STEP autoreset, not {mode}")
+
+    def _begin(self) -> None:
+        self._observation, _ = self.vector.reset(
+            seed=self._seed if self._needs_initial_reset else None
+        )
+        self._needs_initial_reset: bool = False
+        count = self.num_envs
+        self._resetting = np.zeros(count, dtype=bool)
+        self._length = np.zeros(count, dtype=np.int64)
+        self._return = np.zeros(count)
+        self._ids = [uuid4().hex for _ in range(count)]
+
+    def _sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool,
+        random_actions: bool = False,
+        force_reset: bool = False,
+    ) -> list[SingleAgentEpisode]:
+        if force_reset or num_episodes is not None or self._observation is None:
+            self._begin()
+        if num_timesteps is not None:
+            rollout = self._roll(-(-num_timesteps // self.num_envs), explore, random_actions)
+            return self._cut(rollout)
+        episodes: list[SingleAgentEpisode] = []
+        done = 0
+        while done < (num_episodes or 0):
+            chunk = self._cut(self._roll(64, explore, random_actions))
+            episodes += chunk
+            done += sum(episode.is_done for episode in chunk)
+        return episodes
+
+    def _roll(self, steps: int, explore: bool, random_actions: bool) -> dict[str, Any]:
+        """Step T times; returns arrays [T, N, ...], observations [T + 1, N, ...]."""
+        observations = [self._observation]
+        columns: dict[str, list[NDArray[Any]]] = {}
+        info_sums = dict.fromkeys(LOGGED_INFO, 0.0)
+        lifetime = self.num_env_steps_sampled_lifetime
+        for t in range(steps):
+            if random_actions:
+                row = {Columns.ACTIONS: self.vector.action_space.sample()}
+            else:
+                row = self._act(observations[-1], explore, lifetime + t * self.num_envs)
+            observation, reward, terminated, truncated, info = self.vector.step(
+                row[Columns.ACTIONS]
+            )
+            row |= {
+                Columns.REWARDS: reward,
+                Columns.TERMINATEDS: terminated,
+                Columns.TRUNCATEDS: truncated,
+                "resetting": self._resetting,
+            }
+            for name, value in row.items():
+                columns.setdefault(name, []).append(value)
+            for name in LOGGED_INFO:
+                info_sums[name] += float(info[name].sum())
+            self._resetting = terminated | truncated
+            observations.append(observation)
+        self._observation = observations[-1]
+        rollout: dict[str, Any] = {name: np.stack(rows) for name, rows in columns.items()}
+        rollout[Columns.OBS] = _stack(observations)
+        counted = int((~rollout["resetting"]).sum())
+        for name, total in info_sums.items():
+            self.metrics.log_value(name, total / max(counted, 1), window=1)
+        return rollout
+
+    def _act(self, observation: Any, explore: bool, t: int) -> dict[str, NDArray[Any]]:
+        with torch.inference_mode():
+            batch = {Columns.OBS: to_tensors(observation)}
+            if explore:
+                out = self.module.forward_exploration(batch, t=t)
+                kind = self.module.get_exploration_action_dist_cls
+            else:
+                out = self.module.forward_inference(batch)
+                kind = self.module.get_inference_action_dist_cls
+            if Columns.ACTIONS in out:
+                return {Columns.ACTIONS: out[Columns.ACTIONS].numpy()}
+            logits = out[Columns.ACTION_DIST_INPUTS]
+            dist = kind().from_logits(logits)
+            actions = dist.sample() if explore else dist.to_deterministic().sample()
+            return {
+                Columns.ACTIONS: actions.numpy(),
+                Columns.ACTION_LOGP: dist.logp(actions).numpy(),
+                Columns.ACTION_DIST_INPUTS: logits.numpy(),
+            }
+
+    def _cut(self, rollout: dict[str, Any]) -> list[SingleAgentEpisode]:
+        """Cut a rollout into episodes at the resets, and account for steps and episodes."""
+        resetting = rollout.pop("resetting")
+        ends = rollout[Columns.TERMINATEDS] | rollout[Columns.TRUNCATEDS]
+        steps = len(resetting)
+        done: list[SingleAgentEpisode] = []
+        ongoing: list[SingleAgentEpisode] = []
+        for env in range(self.num_envs):
+            start = 0
+            for t in np.flatnonzero(resetting[:, env] | ends[:, env]).tolist():
+                if resetting[t, env]:  # the observation after this step begins a new episode
+                    start = t + 1
+                    self._length[env], self._return[env] = 0, 0.0
+                    self._ids[env] = uuid4().hex
+                else:
+                    done.append(self._episode(rollout, env, start, t + 1))
+                    self._finished.append((int(self._length[env]), float(self._return[env])))
+                    start = steps
+            if start < steps:
+                ongoing.append(self._episode(rollout, env, start, steps))
+        counted = int((~resetting).sum())
+        self._log_env_steps(metric=self._metrics_num_env_steps_sampled, num_steps=counted)
+        self._increase_sampled_metrics(counted, len(done))
+        return done + ongoing
+
+    def _episode(
+        self, rollout: dict[str, Any], env: int, start: int, stop: int
+    ) -> SingleAgentEpisode:
+        rewards = rollout[Columns.REWARDS][start:stop, env]
+        begun = int(self._length[env])
+        self._length[env] += stop - start
+        self._return[env] += float(rewards.sum())
+        extra = {
+            name: InfiniteLookbackBuffer(rollout[name][start:stop, env])
+            for name in (Columns.ACTION_LOGP, Columns.ACTION_DIST_INPUTS)
+            if name in rollout
+        }
+        return SingleAgentEpisode(
+            id_=self._ids[env],
+            observation_space=self.vector.single_observation_space,
+            action_space=self.vector.single_action_space,
+            observations=InfiniteLookbackBuffer(_slice(rollout[Columns.OBS], env, start, stop + 1)),
+            infos=InfiniteLookbackBuffer([{}] * (stop - start + 1)),
+            actions=InfiniteLookbackBuffer(rollout[Columns.ACTIONS][start:stop, env]),
+            rewards=InfiniteLookbackBuffer(rewards.astype(np.float32)),
+            terminated=bool(rollout[Columns.TERMINATEDS][stop - 1, env]),
+            truncated=bool(rollout[Columns.TRUNCATEDS][stop - 1, env]),
+            extra_model_outputs=extra,
+            t_started=begun,
+            len_lookback_buffer=0,
+        )
+
+    def get_metrics(self) -> Any:
+        """Reduced metrics of the episodes that ended since the last call."""
+        for length, total in self._finished:
+            self._log_episode_metrics(length, total, 0.0)
+        self._finished.clear()
+        return self.metrics.reduce()
+
+
+def _stack(observations: list[Any]) -> Any:
+    if isinstance(observations[0], dict):
+        return {name: np.stack([each[name] for each in observations]) for name in observations[0]}
+    return np.stack(observations)
+
+
+def _slice(observations: Any, env: int, start: int, stop: int) -> Any:
+    if isinstance(observations, dict):
+        return {name: values[start:stop, env] for name, values in observations.items()}
+    return observations[start:stop, env]

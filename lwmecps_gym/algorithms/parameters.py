@@ -1,0 +1,86 @@
+"""Typed parameters of the learning algorithms; no Ray needed.
+
+`learning_rate` and `discount_factor` mean the same in all of them. Unknown names are refused.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Hidden = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=6)
+]
+
+
+class Parameters(BaseModel):
+    """What all algorithms have."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: Rate
+    discount_factor: Fraction
+    num_envs: int = Field(default=64, ge=1, le=4096, description="clusters sampled side by side")
+
+
+class PPOParameters(Parameters):
+    """Proximal policy optimisation (Schulman et al. 2017), with masked actions."""
+
+    learning_rate: Rate = 1e-3
+    discount_factor: Fraction = 0.97
+    rollout_steps: int = Field(
+        default=90, ge=8, le=4096, description="steps of each cluster between updates"
+    )
+    minibatch_size: int = Field(default=2048, ge=32)
+    epochs: int = Field(default=4, ge=1, le=50)
+    gae_lambda: Fraction = 0.9
+    clip: Rate = 0.2
+    entropy_coeff: Fraction = 0.003
+    value_coeff: float = Field(default=0.5, ge=0)
+    grad_clip: float = Field(default=0.5, gt=0)
+    hidden: Hidden = (128, 128)
+
+
+class DQNParameters(Parameters):
+    """Deep Q-learning (Mnih et al. 2015): double, dueling, n-step, prioritised, masked."""
+
+    learning_rate: Rate = 5e-4
+    discount_factor: Fraction = 0.97
+    num_envs: int = Field(default=16, ge=1, le=4096, description="clusters sampled side by side")
+    rollout_steps: int = Field(
+        default=32, ge=1, le=4096, description="steps of each cluster between updates"
+    )
+    batch_size: int = Field(default=256, ge=8)
+    training_intensity: float = Field(
+        default=8.0, gt=0, description="steps replayed per step sampled"
+    )
+    buffer_steps: int = Field(default=100_000, ge=1000)
+    learning_starts: int = Field(default=2_000, ge=0, description="steps before the first update")
+    target_update_steps: int = Field(default=4_000, ge=1)
+    n_step: int = Field(default=3, ge=1, le=50)
+    epsilon_end: Fraction = 0.02
+    epsilon_steps: int = Field(default=40_000, ge=1, description="steps of linear decay from 1")
+    double_q: bool = True
+    dueling: bool = True
+    prioritised: bool = True
+    grad_clip: float = Field(default=10.0, gt=0)
+    hidden: Hidden = (128, 128)
+
+
+class QLearningParameters(Parameters):
+    """Tabular Q-learning (Watkins 1989) on the discretised `lwmecps-v1`."""
+
+    learning_rate: Rate = 0.2
+    discount_factor: Fraction = 0.9
+    num_envs: int = Field(default=16, ge=1, le=4096, description="clusters sampled side by side")
+    rollout_steps: int = Field(
+        default=36, ge=1, le=4096, description="steps of each cluster between updates"
+    )
+    demand_bins: int = Field(default=6, ge=1, le=50)
+    epsilon_end: Fraction = 0.05
+    epsilon_steps: int = Field(default=40_000, ge=1, description="steps of linear decay from 1")
+    initial_value: float = Field(default=0.0, le=0, description="optimistic at 0")
+
+
+ModelType = Literal["ppo", "dqn", "q_learning"]

@@ -1,0 +1,165 @@
+"""Policies at work: state in, action out; no Ray needed.
+
+Heuristics and learned policies have one interface, `Policy.act`. A learned policy is loaded from an
+artifact folder (safetensors and a JSON manifest) by `load_policy`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from lwmecps_gym.algorithms.networks import MASK, NetworkConfig, ScoreNetwork, to_tensors
+from lwmecps_gym.algorithms.table import Table
+from lwmecps_gym.envs.actions import ActionTable
+from lwmecps_gym.envs.cluster import ClusterState, Ints
+from lwmecps_gym.envs.encoding import Encoding, make_encoding
+from lwmecps_gym.envs.scenario import Scenario, load_scenario
+from lwmecps_gym.platform.artifacts import MANIFEST, WEIGHTS
+from lwmecps_gym.platform.errors import InvalidInputError
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Policy(Protocol):
+    """Anything that decides.
+
+    Attributes:
+        name: what it is called in tables.
+        actions: numbers of the actions that `act` returns.
+    """
+
+    name: str
+    actions: ActionTable
+
+    def reset(self, batch: int) -> None:
+        """Forget: B new episodes begin."""
+        ...
+
+    def act(self, state: ClusterState) -> Ints:
+        """Choose a legal action for each cluster, [B]."""
+        ...
+
+
+class Scorer(Protocol):
+    """What a learned policy asks: scores [B, A] of encoded observations."""
+
+    def scores(self, observations: Any) -> NDArray[np.float64]:
+        """Scores of all actions; the best legal one is taken."""
+        ...
+
+
+class NetworkScorer:
+    """A `ScoreNetwork` behind arrays."""
+
+    def __init__(self, config: NetworkConfig, tensors: Arrays) -> None:
+        self.network = ScoreNetwork(config)
+        self.network.load_state_dict({name: torch.from_numpy(v) for name, v in tensors.items()})
+        self.network.eval()
+
+    def scores(self, observations: Any) -> NDArray[np.float64]:
+        """See `Scorer.scores`."""
+        with torch.inference_mode():
+            return np.asarray(self.network(to_tensors(observations)).numpy(), dtype=np.float64)
+
+
+class LearnedPolicy:
+    """A trained model: an encoding, and what scores the actions.
+
+    A policy that was trained to choose at random by its scores (PPO) goes on doing so, because its
+    most likely action is too often to wait; one that learned values takes the best.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        scenario: Scenario,
+        encoding: Encoding,
+        scorer: Scorer,
+        *,
+        sample: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.name = name
+        self.scenario = scenario
+        self.encoding = encoding
+        self.actions = encoding.actions
+        self._scorer = scorer
+        self._sample = sample
+        self._seed = seed
+        self.reset(1)
+
+    def reset(self, batch: int) -> None:
+        """See `Policy.reset`; what is drawn at random begins anew."""
+        self._rng = np.random.default_rng(self._seed)
+
+    def act(self, state: ClusterState) -> Ints:
+        """See `Policy.act`."""
+        legal = self.actions.legal_in(state)
+        observation = self.encoding.encode(state, legal)
+        if isinstance(observation, dict):
+            return self.encoding.to_model(self.act_on(observation))
+        return self._choose(np.where(legal, self._scorer.scores(observation), -np.inf))
+
+    def act_on(self, observation: Any) -> Ints:
+        """Choose actions for observations as the environment gives them, each [B, ...]."""
+        scores = self._scorer.scores(observation)
+        if isinstance(observation, dict):
+            scores = np.where(observation[MASK] != 0, scores, -np.inf)
+        return self._choose(scores)
+
+    def _choose(self, scores: NDArray[np.float64]) -> Ints:
+        if self._sample:  # the maximum of logits with Gumbel noise is a draw from their softmax
+            scores = scores + self._rng.gumbel(size=scores.shape)
+        return np.argmax(scores, axis=1)
+
+
+def load_policy(directory: Path) -> LearnedPolicy:
+    """Load a model version from its artifact folder.
+
+    Raises:
+        InvalidInputError: the folder does not hold a model that this version understands.
+    """
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        tensors = load_file(directory / WEIGHTS)
+        return policy_from(manifest, tensors)
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InvalidInputError(f"{directory}: not a model that can be loaded: {error}") from error
+
+
+def policy_from(
+    manifest: Mapping[str, Any], tensors: Arrays, scenario: Scenario | None = None
+) -> LearnedPolicy:
+    """Build a learned policy from its manifest and weights.
+
+    Args:
+        manifest: as `training.make_manifest` writes it.
+        tensors: the weights.
+        scenario: play on this one instead of the one it was trained on.
+    """
+    env = manifest["env"]
+    trained_on = load_scenario(manifest["scenario"])
+    place = scenario or trained_on
+    if env["id"] == "lwmecps-v1":
+        place = place.only(env["service"])
+    encoding = make_encoding(env["id"], place, **env["options"])
+    scorer: Scorer
+    if "table" in manifest:
+        scorer = Table.from_manifest(manifest["table"], tensors)
+    else:
+        config = NetworkConfig.model_validate(manifest["network"])
+        if int(encoding.action_space.n) != config.outputs:
+            raise InvalidInputError(
+                f"model {manifest['name']} decides among {config.outputs} actions, scenario "
+                f"{place.name} has {encoding.action_space.n}; train one on that scenario"
+            )
+        scorer = NetworkScorer(config, tensors)
+    sample = manifest.get("decision") == "sample"
+    return LearnedPolicy(manifest["name"], place, encoding, scorer, sample=sample)

@@ -1,0 +1,38 @@
+"""PPO by RLlib on the native vector environment."""
+
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from lwmecps_gym.algorithms.parameters import PPOParameters
+from lwmecps_gym.algorithms.rl_modules import MaskedActorCritic
+
+
+def configure(parameters: PPOParameters, num_envs: int) -> PPOConfig:
+    """RLlib configuration for `num_envs` clusters side by side; environment and seed come later."""
+    batch = num_envs * parameters.rollout_steps
+    return (
+        PPOConfig()
+        .env_runners(
+            num_envs_per_env_runner=num_envs, rollout_fragment_length=parameters.rollout_steps
+        )
+        .training(
+            lr=parameters.learning_rate,
+            gamma=parameters.discount_factor,
+            lambda_=parameters.gae_lambda,
+            clip_param=parameters.clip,
+            entropy_coeff=parameters.entropy_coeff,
+            vf_loss_coeff=parameters.value_coeff,
+            vf_clip_param=float("inf"),
+            use_kl_loss=False,
+            grad_clip=parameters.grad_clip,
+            grad_clip_by="global_norm",
+            train_batch_size_per_learner=batch,
+            minibatch_size=min(parameters.minibatch_size, batch),
+            num_epochs=parameters.epochs,
+        )
+        .rl_module(
+            rl_module_spec=RLModuleSpec(
+                module_class=MaskedActorCritic, model_config={"hidden": list(parameters.hidden)}
+            )
+        )
+    )

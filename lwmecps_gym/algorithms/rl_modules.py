@@ -1,0 +1,88 @@
+"""RLlib modules around the networks of `networks`."""
+
+from typing import Any
+
+import torch
+from ray.rllib.algorithms.dqn.default_dqn_rl_module import QF_PREDS
+from ray.rllib.algorithms.dqn.torch.default_dqn_torch_rl_module import DefaultDQNTorchRLModule
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.utils import make_target_network
+from ray.rllib.core.rl_module.apis import ValueFunctionAPI
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+from ray.rllib.models.torch.torch_distributions import TorchCategorical
+from ray.rllib.utils.schedules.scheduler import Scheduler
+from ray.rllib.utils.torch_utils import FLOAT_MIN
+
+from lwmecps_gym.algorithms.networks import NetworkConfig, ScoreNetwork, flat_size, flatten, mlp
+
+
+def network_config(module: TorchRLModule, dueling: bool = False) -> NetworkConfig:
+    """Architecture that fits a module's spaces."""
+    return NetworkConfig(
+        inputs=flat_size(module.observation_space),
+        outputs=int(module.action_space.n),
+        hidden=tuple(module.model_config["hidden"]),
+        dueling=dueling,
+    )
+
+
+class MaskedActorCritic(TorchRLModule, ValueFunctionAPI):  # type: ignore[misc]
+    """Actor (served later) and critic, apart; illegal actions have no probability."""
+
+    def setup(self) -> None:
+        """Build the networks."""
+        config = network_config(self)
+        self.action_dist_cls = TorchCategorical
+        self.network = ScoreNetwork(config)
+        self.critic = mlp((config.inputs, *config.hidden, 1), output_gain=1.0)
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return {Columns.ACTION_DIST_INPUTS: self.network(batch[Columns.OBS], FLOAT_MIN)}
+
+    def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> torch.Tensor:
+        """Values [B] of the observations in a batch."""
+        values: torch.Tensor = self.critic(flatten(batch[Columns.OBS])).squeeze(-1)
+        return values
+
+
+class MaskedQNetwork(DefaultDQNTorchRLModule):  # type: ignore[misc]
+    """Action values with their target; illegal actions are minus infinity, also in the targets."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.pop("catalog_class", None)
+        TorchRLModule.__init__(self, *args, **kwargs)
+
+    def setup(self) -> None:
+        """Build the network."""
+        self.action_dist_cls = TorchCategorical
+        self.uses_dueling = bool(self.model_config["dueling"])
+        self.uses_double_q = bool(self.model_config["double_q"])
+        self.num_atoms = 1
+        self.epsilon_schedule = Scheduler(
+            fixed_value_or_schedule=self.model_config["epsilon"], framework="torch"
+        )
+        self.network = ScoreNetwork(network_config(self, dueling=self.uses_dueling))
+
+    def get_non_inference_attributes(self) -> list[str]:
+        """What is left out of copies that only act."""
+        return ["_target_network"]
+
+    def make_target_networks(self) -> None:
+        """Copy the network."""
+        self._target_network = make_target_network(self.network)
+
+    def get_target_network_pairs(self) -> list[tuple[Any, Any]]:
+        """Network and target."""
+        return [(self.network, self._target_network)]
+
+    def forward_target(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Action values by the target network."""
+        return {QF_PREDS: self._target_network(batch[Columns.OBS])}
+
+    def compute_q_values(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Action values [B, A]."""
+        return {QF_PREDS: self.network(batch[Columns.OBS])}
+
+    def get_initial_state(self) -> dict[str, Any]:
+        """The module has no state."""
+        return {}

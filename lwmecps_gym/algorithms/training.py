@@ -1,0 +1,261 @@
+"""A training at work: RLlib learns, the store hears of it, and a model version comes out."""
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.tune import register_env
+
+from lwmecps_gym import __version__
+from lwmecps_gym.algorithms import dqn, ppo, q_learning
+from lwmecps_gym.algorithms.array_env_runner import LOGGED_INFO, ArrayEnvRunner
+from lwmecps_gym.algorithms.catalog import validate_parameters
+from lwmecps_gym.algorithms.parameters import (
+    DQNParameters,
+    Parameters,
+    PPOParameters,
+    QLearningParameters,
+)
+from lwmecps_gym.envs import make_vector_env
+from lwmecps_gym.envs.scenario import Scenario, load_scenario
+from lwmecps_gym.platform.artifacts import ArtifactStore
+from lwmecps_gym.platform.config import Settings
+from lwmecps_gym.platform.database import open_store
+from lwmecps_gym.platform.models import ModelVersion, TrainingTask
+from lwmecps_gym.platform.task_run import TaskRun
+from lwmecps_gym.platform.wandb_config import Tracker
+
+CHECKPOINT_S = 60.0
+"""Time between checkpoints of a running training, s."""
+
+logger = logging.getLogger(__name__)
+
+
+def configure(task: TrainingTask) -> AlgorithmConfig:
+    """RLlib configuration of a task."""
+    parameters = validate_parameters(task.model_type, task.parameters)
+    scenario = played_scenario(task)
+    num_envs = side_by_side(parameters.num_envs, task.total_episodes)
+    config = _configure(parameters, num_envs, scenario)
+    name = f"{task.env}-{task.id}"
+
+    def make(context: Mapping[str, Any]) -> Any:
+        return make_vector_env(
+            task.env, context.get("num_envs", 1), scenario=scenario, random_start=True
+        )
+
+    register_env(name, make)
+    return (
+        config.environment(name)
+        .env_runners(
+            num_env_runners=0,
+            gym_env_vectorize_mode="vector_entry_point",
+            env_runner_cls=ArrayEnvRunner,
+        )
+        .debugging(seed=task.seed, log_level="ERROR")
+    )
+
+
+def _configure(parameters: Parameters, num_envs: int, scenario: Scenario) -> AlgorithmConfig:
+    if isinstance(parameters, PPOParameters):
+        return ppo.configure(parameters, num_envs)
+    if isinstance(parameters, DQNParameters):
+        return dqn.configure(parameters, num_envs)
+    assert isinstance(parameters, QLearningParameters)
+    return q_learning.configure(parameters, num_envs, scenario)
+
+
+def played_scenario(task: TrainingTask) -> Scenario:
+    """The scenario as the task's environment plays it; v1 takes the first service alone."""
+    scenario = load_scenario(task.scenario)
+    return scenario.only(scenario.services[0].name) if task.env == "lwmecps-v1" else scenario
+
+
+def side_by_side(most: int, episodes: int) -> int:
+    """Number of clusters that play `episodes` episodes in whole rounds with the least excess."""
+    rounds = math.ceil(episodes / min(most, episodes))
+    return math.ceil(episodes / rounds)
+
+
+def export(
+    algorithm: Algorithm, task: TrainingTask
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Weights, and the manifest entry of what they are."""
+    module = algorithm.get_module()
+    if task.model_type == "q_learning":
+        table = module.q.numpy().copy()
+        return {"q": table}, {"table": module.discretiser.model_dump(mode="json")}
+    state = module.network.state_dict()
+    tensors = {name: value.detach().numpy().copy() for name, value in state.items()}
+    return tensors, {
+        "network": module.network.config.model_dump(mode="json"),
+        "decision": "sample" if task.model_type == "ppo" else "best",
+    }
+
+
+def make_manifest(
+    task: TrainingTask, architecture: dict[str, Any], metrics: dict[str, float]
+) -> dict[str, Any]:
+    """What a model version says of itself: enough to serve it and to train it again."""
+    env: dict[str, Any] = {"id": task.env, "options": {}}
+    if task.env == "lwmecps-v1":
+        env["service"] = played_scenario(task).services[0].name
+    return {
+        "format": 1,
+        "name": task.name,
+        "model_type": task.model_type,
+        **architecture,
+        "env": env,
+        "scenario": task.scenario,
+        "parameters": task.parameters,
+        "total_episodes": task.total_episodes,
+        "seed": task.seed,
+        "task_id": task.id,
+        "metrics": metrics,
+        "versions": {
+            "lwmecps-gym": __version__,
+            **{name: version(name) for name in ("ray", "torch", "numpy", "gymnasium")},
+        },
+        "created_at": datetime.now(UTC).isoformat(),
+    }
+
+
+def run_task(settings: Settings, task_id: str) -> ModelVersion:
+    """Run a pending task to its end; progress, metrics and the model version go to the store.
+
+    Raises:
+        ConflictError: the task is not pending.
+        Exception: whatever ended the training; the task is then `failed` and holds the reason.
+    """
+    store = open_store(settings)
+    with TaskRun.begin(store, task_id) as run:
+        tracker = Tracker.start(settings, run.task)
+        exit_code = 1
+        try:
+            artifact, metrics = _train(settings, run, tracker)
+            model = store.add_version(
+                run.task.name,
+                model_type=run.task.model_type,
+                task_id=task_id,
+                digest=artifact,
+                metrics=metrics,
+            )
+            directory = ArtifactStore(settings.data_dir / "artifacts").path(artifact)
+            tracker.log_model(
+                model.model_id, directory, {"version": model.version, **metrics}, ["latest"]
+            )
+            run.complete(model)
+            exit_code = 0
+        finally:
+            tracker.finish(exit_code)
+    return model
+
+
+def _train(settings: Settings, run: TaskRun, tracker: Tracker) -> tuple[str, dict[str, float]]:
+    task = run.task
+    scenario = load_scenario(task.scenario)
+    wanted = task.total_episodes * scenario.episode_steps
+    algorithm = configure(task).build_algo()
+    checkpoints = settings.data_dir / "checkpoints" / task.id
+    begun, saved = time.monotonic(), time.monotonic()
+    first: float | None = None
+    last: float | None = None
+    iteration, steps, spent = 0, 0, 0.0
+    try:
+        while steps < wanted:
+            begin = time.monotonic()
+            result = algorithm.train()
+            spent += time.monotonic() - begin
+            iteration += 1
+            sampled = result["env_runners"]
+            steps = int(sampled["num_env_steps_sampled_lifetime"])
+            value = sampled.get("episode_return_mean")
+            if value is not None and math.isfinite(value):
+                last = float(value)
+                first = last if first is None else first
+            values = iteration_values(result)
+            run.report(
+                iteration=iteration,
+                episode=min(task.total_episodes, steps // scenario.episode_steps),
+                env_steps=steps,
+                episode_return=value,
+                env_steps_per_s=steps / spent,
+                values=values,
+            )
+            tracker.log({**values, "env_steps": steps}, step=iteration)
+            if time.monotonic() - saved > CHECKPOINT_S:
+                _save(algorithm, checkpoints)
+                saved = time.monotonic()
+        _save(algorithm, checkpoints)
+        metrics = {
+            "env_steps": float(steps),
+            "training_s": time.monotonic() - begun,
+            **({"first_return": first} if first is not None else {}),
+            **({"last_return": last} if last is not None else {}),
+        }
+        tensors, architecture = export(algorithm, task)
+        artifacts = ArtifactStore(settings.data_dir / "artifacts")
+        return artifacts.put(tensors, make_manifest(task, architecture, metrics)), metrics
+    finally:
+        algorithm.stop()
+
+
+def iteration_values(result: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of one RLlib iteration that are worth keeping, all finite."""
+    sampled = result["env_runners"]
+    names = {"episode_return_mean": "episode_return", **{name: name for name in LOGGED_INFO}}
+    values = {kept: sampled.get(name) for name, kept in names.items()}
+    learned = result.get("learners", {}).get("default_policy", {})
+    for name in (
+        "entropy", "vf_explained_var", "policy_loss", "vf_loss", "qf_mean", "qf_loss",
+        "td_error_mean", "visited_share",
+    ):  # fmt: skip
+        values[name] = learned.get(name)
+    return {
+        name: float(value)
+        for name, value in values.items()
+        if value is not None and np.isfinite(float(value))
+    }
+
+
+def _save(algorithm: Algorithm, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    algorithm.save_to_path(str(folder.resolve()))
+
+
+class TrainingActor:
+    """Runs one task in a process of its own."""
+
+    def run(self, settings: Settings, task_id: str) -> None:
+        """Run the task, then end the process; errors are in the store by then."""
+        try:
+            run_task(settings, task_id)
+        except Exception:
+            logger.exception("training %s ended", task_id)
+        ray.actor.exit_actor()
+
+
+class RayLauncher:
+    """Starts each task in a detached Ray actor, which outlives whoever launched it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def launch(self, task: TrainingTask) -> None:
+        """Start the task's actor; it begins the task when Ray has room for it."""
+        actor = (
+            ray.remote(TrainingActor)
+            .options(name=f"training-{task.id}", lifetime="detached", num_cpus=1, max_restarts=0)
+            .remote()
+        )
+        actor.run.remote(self._settings, task.id)
