@@ -190,8 +190,8 @@ class GreedyLoad(Heuristic):
     """Adds a replica where a service is hot, removes one where it is cold.
 
     Above `high` utilisation of a service's replicas on a node, one is added on the nearest node
-    with room to the site with most demand; a service that would stay below `low` with one replica less
-    loses the one that is used least.
+    with room to the site with most demand; a service that would stay below `low` with one replica
+    less loses the one that is used least.
     """
 
     name = "greedy_load"

@@ -1,0 +1,36 @@
+"""One way to start Ray: quietly, on this machine, unless `RAY_ADDRESS` names a cluster."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read when Ray is imported
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray  # noqa: E402
+
+
+@contextmanager
+def ray_running() -> Iterator[bool]:
+    """Have Ray while the block runs; gives whether it was started here, and so ends with it."""
+    own = not ray.is_initialized()
+    if own:
+        start_ray()
+    try:
+        yield own
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def start_ray() -> None:
+    """Start Ray on this machine, or connect to `RAY_ADDRESS`."""
+    ray.init(
+        os.environ.get("RAY_ADDRESS", "local"),
+        include_dashboard=None if os.environ.get("RAY_ADDRESS") else False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+    for name in ("ray", "ray.rllib", "ray.serve", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
