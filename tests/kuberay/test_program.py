@@ -66,7 +66,7 @@ def test_the_plain_values_of_the_chart_are_valid_settings(
             monkeypatch.setenv(name, each["value"])
     settings = Settings()
     assert str(settings.data_dir) == "/var/lib/lwmecps"
-    assert settings.max_concurrent_trainings == 1
+    assert settings.max_concurrent_trainings == 2
 
 
 def test_the_data_folder_is_on_the_volume(objects: list[Object], ray_groups: Groups) -> None:
@@ -107,10 +107,6 @@ def test_only_the_api_is_replicated(serve_configs: list[ServeDeploySchema]) -> N
     assert replicas == {"Api": 3, "PolicyServer": 1}
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("lwmecps_gym.algorithms.catalog") is None,
-    reason="lwmecps_gym.algorithms.catalog, which the Serve application imports, is not there yet",
-)
 def test_the_served_application_has_the_configured_deployments(
     serve_configs: list[ServeDeploySchema],
 ) -> None:
