@@ -3,13 +3,11 @@
 import asyncio
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
-from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
 from lwmecps_gym.algorithms.decision import Decision, DecisionRequest, decide
-from lwmecps_gym.algorithms.policy import Policy, load_policy
+from lwmecps_gym.algorithms.policy import LearnedPolicy, load_policy
 from lwmecps_gym.platform.artifacts import ArtifactStore
 from lwmecps_gym.platform.database import Store
 from lwmecps_gym.serve_app.statistics import ServingCounters, ServingStatistics
@@ -25,17 +23,10 @@ class PolicyHost:
     host that starts anew serves what was deployed before.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        artifacts: ArtifactStore,
-        *,
-        load: Callable[[Path], Policy] = load_policy,
-    ) -> None:
+    def __init__(self, store: Store, artifacts: ArtifactStore) -> None:
         self._store = store
         self._artifacts = artifacts
-        self._load = load
-        self._loaded: OrderedDict[tuple[str, int], Policy] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, int], LearnedPolicy] = OrderedDict()
         self._loading = asyncio.Lock()
         self._counters: defaultdict[str, ServingCounters] = defaultdict(ServingCounters)
 
@@ -63,7 +54,7 @@ class PolicyHost:
         except Exception:
             counters.count_error()
             raise
-        counters.count_answer(str(decision.action), (time.perf_counter() - start) * 1000)
+        counters.count_answer(decision.description, (time.perf_counter() - start) * 1000)
         return decision
 
     async def statistics(self, model_id: str) -> ServingStatistics:
@@ -74,7 +65,7 @@ class PolicyHost:
         """Return the number of decisions asked for, over all models."""
         return sum(counters.requests for counters in self._counters.values())
 
-    async def _policy(self, model_id: str, version: int) -> Policy:
+    async def _policy(self, model_id: str, version: int) -> LearnedPolicy:
         key = (model_id, version)
         if key not in self._loaded:
             async with self._loading:
@@ -85,6 +76,7 @@ class PolicyHost:
         self._loaded.move_to_end(key)
         return self._loaded[key]
 
-    def _read(self, model_id: str, version: int) -> Policy:
-        stored = self._store.get_version(model_id, version)
-        return self._load(self._artifacts.path(stored.digest))
+    def _read(self, model_id: str, version: int) -> LearnedPolicy:
+        digest = self._store.get_version(model_id, version).digest
+        self._artifacts.load(digest)  # checks every byte, which load_policy does not
+        return load_policy(self._artifacts.path(digest))

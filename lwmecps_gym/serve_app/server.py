@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import ray
@@ -35,26 +35,25 @@ def running(settings: Settings, host: str = "127.0.0.1", port: int = 0) -> Itera
     """
     port = _usable_port(host, port)
     open_store(settings).close()
-    own_ray = not ray.is_initialized()
-    if own_ray:
-        _start_ray()
-    # This takes seconds, in which Ray's processes start.
-    from lwmecps_gym.serve_app.app import application
+    with ExitStack() as started:
+        own_ray = not ray.is_initialized()
+        if own_ray:
+            started.callback(ray.shutdown)
+            _start_ray()
+        # This takes seconds, in which Ray's processes start.
+        from lwmecps_gym.serve_app.app import application
 
-    try:
         for name in ("ray", "ray.serve"):
             logging.getLogger(name).setLevel(logging.ERROR)
         serve.start(http_options={"host": host, "port": port})
+        if not own_ray:
+            # Where Ray ends anyway this is left out: Serve's controller would be reported as lost.
+            started.callback(serve.shutdown)
         serve.run(application(settings), name=APP_NAME)
+        started.callback(serve.delete, APP_NAME)
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         _wait_until_ready(url)
         yield url
-    finally:
-        if own_ray:
-            serve.delete(APP_NAME)
-            ray.shutdown()
-        else:
-            serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def serve_forever(

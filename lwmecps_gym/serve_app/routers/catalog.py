@@ -77,10 +77,16 @@ async def list_scenarios() -> ScenarioList:
 @router.get("/scenarios/{name}", responses=documented(404, 422))
 async def read_scenario(name: str) -> dict[str, Any]:
     """Read a packaged scenario whole."""
-    if name not in packaged_scenarios():
-        raise NotFoundError(f"no packaged scenario {name!r}; there are {packaged_scenarios()}")
+    check_packaged(name)
     scenario = await run_in_threadpool(load_scenario, name)
     return scenario.document()
+
+
+def check_packaged(scenario: str) -> None:
+    """Raise `NotFoundError` unless a scenario of that name comes with the package."""
+    names = packaged_scenarios()
+    if scenario not in names:
+        raise NotFoundError(f"scenario: no packaged scenario {scenario!r}; there are {names}")
 
 
 def _envs() -> list[EnvView]:

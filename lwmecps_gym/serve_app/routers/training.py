@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
 from lwmecps_gym.platform.training import Progress
 from lwmecps_gym.serve_app.problems import documented
+from lwmecps_gym.serve_app.routers.catalog import check_packaged
 from lwmecps_gym.serve_app.services import ServicesDep, json_body
 from lwmecps_gym.serve_app.views import MetricLines, TrainingDetail, TrainingPage, TrainingSummary
 
@@ -24,6 +25,9 @@ async def create_training(
     body: TrainingRequest, services: ServicesDep, request: Request, response: Response
 ) -> TrainingDetail:
     """Create a training; it starts as soon as there is room for it."""
+    # Elsewhere a scenario may be a path, but a caller must not read the server's files.
+    if isinstance(body.scenario, str):
+        check_packaged(body.scenario)
     task = await run_in_threadpool(services.training.create, body)
     response.headers["Location"] = f"{request.url.path}/{task.id}"
     return TrainingDetail.of(task)

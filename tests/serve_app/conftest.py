@@ -1,0 +1,95 @@
+"""What the tests of the API share: the application over real parts, and the session's Ray."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from lwmecps_gym.algorithms.catalog import prepare
+from lwmecps_gym.algorithms.networks import NetworkConfig, ScoreNetwork, flat_size
+from lwmecps_gym.envs.encoding import make_encoding
+from lwmecps_gym.envs.scenario import load_scenario
+from lwmecps_gym.platform.artifacts import ArtifactStore
+from lwmecps_gym.platform.config import Settings
+from lwmecps_gym.platform.database import Store, open_store
+from lwmecps_gym.platform.models import ModelVersion, TrainingTask
+from lwmecps_gym.platform.training import TrainingService
+from lwmecps_gym.serve_app.api import create_app
+from lwmecps_gym.serve_app.policy_host import PolicyHost
+from lwmecps_gym.serve_app.services import Services
+
+
+class RecordingLauncher:
+    """Launches nothing, and knows what it was told to launch."""
+
+    def __init__(self) -> None:
+        self.launched: list[str] = []
+
+    def launch(self, task: TrainingTask) -> None:
+        self.launched.append(task.id)
+
+
+@pytest.fixture
+def launcher() -> RecordingLauncher:
+    return RecordingLauncher()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(Settings(data_dir=tmp_path))
+
+
+@pytest.fixture
+def app(tmp_path: Path, store: Store, launcher: RecordingLauncher) -> FastAPI:
+    """The API without Ray: real store, real artifacts, real validation; launches are recorded."""
+    training = TrainingService(store, prepare, launcher, max_concurrent=1)
+    policies = PolicyHost(store, ArtifactStore(tmp_path / "artifacts"))
+    return create_app(Services(store, training, policies))
+
+
+@pytest.fixture
+def client(app: FastAPI) -> TestClient:
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def add_version(tmp_path: Path, store: Store) -> Callable[[], ModelVersion]:
+    """Add the next version of the model `untrained`: a fresh network for v2 on `tiny`."""
+    artifacts = ArtifactStore(tmp_path / "artifacts")
+    scenario = load_scenario("tiny")
+    encoding = make_encoding("lwmecps-v2", scenario)
+    config = NetworkConfig(
+        inputs=flat_size(encoding.observation_space),
+        outputs=int(encoding.action_space.n),
+        hidden=(8,),
+    )
+
+    def add() -> ModelVersion:
+        manifest = {
+            "name": "untrained",
+            "env": {"id": "lwmecps-v2", "options": {}},
+            "scenario": scenario.document(),
+            "network": config.model_dump(mode="json"),
+        }
+        tensors = {name: v.numpy() for name, v in ScoreNetwork(config).state_dict().items()}
+        digest = artifacts.put(tensors, manifest)
+        return store.add_version(
+            "untrained", model_type="ppo", task_id=None, digest=digest, metrics={"return": -5.0}
+        )
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """Ray, started once for all tests that need it."""
+    started_here = not ray.is_initialized()
+    if started_here:
+        ray.init("local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    yield
+    if started_here:
+        ray.shutdown()
