@@ -120,11 +120,14 @@ class Core:
         """
         actions = np.asarray(actions, dtype=np.int64)
         count = int(self.encoding.action_space.n)
-        if ((actions < 0) | (actions >= count)).any():
-            raise InvalidInputError(f"actions: want 0 to {count - 1}, got {actions.tolist()}")
+        legal = self.backend.legal()
+        batch = len(legal)
+        if actions.shape != (batch,) or ((actions < 0) | (actions >= count)).any():
+            raise InvalidInputError(
+                f"actions: want {batch} numbers from 0 to {count - 1}, got {actions.tolist()}"
+            )
         chosen = np.asarray(self.encoding.to_model(actions))
-        rows = np.arange(len(chosen))
-        illegal = (chosen < 0) | ~self.backend.legal()[rows, chosen]
+        illegal = (chosen < 0) | ~legal[np.arange(batch), chosen]
         if self.illegal_action == "nothing":
             chosen = np.where(illegal, 0, chosen)
         elif (chosen < 0).any():
