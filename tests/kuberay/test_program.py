@@ -1,6 +1,5 @@
 """Manifests and chart speak the program's language: settings, Serve application, command line."""
 
-import importlib.util
 import shlex
 import tomllib
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from ray._common.utils import import_attr
 from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
+from lwmecps_gym.cli import app
 from lwmecps_gym.platform.config import Settings
 
 Object = dict[str, Any]
@@ -118,15 +118,11 @@ def test_the_served_application_has_the_configured_deployments(
         }
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("lwmecps_gym.cli") is None,
-    reason="the command line, lwmecps_gym.cli, is not there yet",
-)
 def test_the_command_line_takes_the_entrypoint_of_the_job() -> None:
     [job] = [resource for resource in plain("rayjob.yaml") if resource["kind"] == "RayJob"]
     program, command, *arguments = shlex.split(job["spec"]["entrypoint"])
     assert program in PROJECT["scripts"]
-    cli: Any = typer.main.get_command(importlib.import_module("lwmecps_gym.cli").app)
+    cli: Any = typer.main.get_command(app)
     context = cli.commands[command].make_context(command, arguments)
     assert context.params["total_episodes"] == 600
 
