@@ -21,7 +21,11 @@ from lwmecps_gym.algorithms.networks import to_tensors
 from lwmecps_gym.platform.errors import InvalidInputError
 
 LOGGED_INFO = ("latency_ms", "violated", "migrations")
-"""What is averaged over the sampled steps and logged with each sample, as named in `info`."""
+"""What is averaged over the sampled steps and logged with each sample, as named in `info`.
+
+`step_reward`, the mean reward of a step, is logged beside them: unlike the return of an episode it
+is there from the first sample on.
+"""
 
 
 class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
@@ -110,6 +114,8 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
         counted = int((~rollout["resetting"]).sum())
         for name, total in info_sums.items():
             self.metrics.log_value(name, total / max(counted, 1), window=1)
+        step_reward = float(rollout[Columns.REWARDS].sum()) / max(counted, 1)
+        self.metrics.log_value("step_reward", step_reward, window=1)
         return rollout
 
     def _act(self, observation: Any, explore: bool, t: int) -> dict[str, NDArray[Any]]:

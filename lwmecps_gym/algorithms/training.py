@@ -213,7 +213,8 @@ def _train(settings: Settings, run: TaskRun, tracker: Tracker) -> tuple[str, dic
 def iteration_values(result: Mapping[str, Any]) -> dict[str, float]:
     """Numbers of one RLlib iteration that are worth keeping, all finite."""
     sampled = result["env_runners"]
-    names = {"episode_return_mean": "episode_return", **{name: name for name in LOGGED_INFO}}
+    names = {"episode_return_mean": "episode_return", "step_reward": "step_reward"}
+    names |= {name: name for name in LOGGED_INFO}
     values = {kept: sampled.get(name) for name, kept in names.items()}
     learned = result.get("learners", {}).get("default_policy", {})
     for name in (
