@@ -1,0 +1,1 @@
+"""The parts of `kubernetes_api`: names, capacities, Deployments, and the requests themselves."""
