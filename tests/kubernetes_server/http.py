@@ -123,6 +123,7 @@ def handler_class(
                 if stopped.is_set():
                     return
             self.wfile.write(b"0\r\n\r\n")
+            self.close_connection = False
 
         def _send_chunk(self, event: Json) -> None:
             line = json.dumps(event).encode() + b"\n"
