@@ -1,7 +1,6 @@
 """Runs the platform on this machine: Ray, Serve and the API, started and stopped together."""
 
 import logging
-import os
 import signal
 import socket
 import threading
@@ -10,9 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import httpx
-import ray
-from ray import serve
 
+from lwmecps_gym.algorithms.ray_session import ray_running
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import open_store
 from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
@@ -36,15 +34,14 @@ def running(settings: Settings, host: str = "127.0.0.1", port: int = 0) -> Itera
     port = _usable_port(host, port)
     open_store(settings).close()
     with ExitStack() as started:
-        own_ray = not ray.is_initialized()
-        if own_ray:
-            started.callback(ray.shutdown)
-            _start_ray()
-        # This takes seconds, in which Ray's processes start.
+        own_ray = started.enter_context(ray_running())
+        # These take seconds, in which Ray's processes start.
+        from ray import serve
+
         from lwmecps_gym.serve_app.app import application
 
-        for name in ("ray", "ray.serve"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        # Importing Serve sets its logger's level anew.
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
         serve.start(http_options={"host": host, "port": port})
         if not own_ray:
             # Where Ray ends anyway this is left out: Serve's controller would be reported as lost.
@@ -83,14 +80,6 @@ def serve_forever(
         finally:
             for number, handler in zip(signals, previous, strict=True):
                 signal.signal(number, handler)
-
-
-def _start_ray() -> None:
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
-    else:
-        ray.init("local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
 
 
 def _usable_port(host: str, port: int) -> int:

@@ -1,16 +1,15 @@
 """What the tests of the API share: the application over real parts, and the session's Ray."""
 
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from lwmecps_gym.algorithms.catalog import prepare
 from lwmecps_gym.algorithms.networks import NetworkConfig, ScoreNetwork, flat_size
+from lwmecps_gym.algorithms.ray_session import ray_running
 from lwmecps_gym.envs.encoding import make_encoding
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.artifacts import ArtifactStore
@@ -87,9 +86,5 @@ def add_version(tmp_path: Path, store: Store) -> Callable[[], ModelVersion]:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """Ray, started once for all tests that need it."""
-    started_here = not ray.is_initialized()
-    if started_here:
-        ray.init("local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    yield
-    if started_here:
-        ray.shutdown()
+    with ray_running():
+        yield
