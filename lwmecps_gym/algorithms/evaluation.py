@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from rich.table import Table
 
 from lwmecps_gym.algorithms.policy import Policy
 from lwmecps_gym.envs.cluster import Floats
@@ -83,6 +84,33 @@ def evaluate_policies(
     rows = [row for row, _ in results]
     evaluation = Evaluation(scenario=scenario.name, episodes=episodes, seed=seed, rows=rows)
     return evaluation, [day for _, day in results]
+
+
+def evaluation_table(result: Evaluation) -> Table:
+    """A table of an evaluation, the cheapest policy first."""
+    table = Table(
+        title=f"{result.scenario}: {result.episodes} episodes, seed {result.seed}",
+        title_justify="left",
+    )
+    table.add_column("policy")
+    for column in (
+        "cost", "latency ms", "p95", "p99", "violations", "replicas", "moves/h", "decision ms",
+    ):  # fmt: skip
+        table.add_column(column, justify="right")
+    for row in sorted(result.rows, key=lambda row: row.cost):
+        latency = row.latency_ms
+        table.add_row(
+            row.policy,
+            f"{row.cost:.3f} ± {row.cost_std:.3f}",
+            f"{latency.mean:.1f}",
+            f"{latency.p95:.0f}",
+            f"{latency.p99:.0f}",
+            f"{row.violation_share:.1%}",
+            f"{row.replicas_mean:.1f}",
+            f"{row.migrations_per_hour:.1f}",
+            f"{row.decision_ms.p50:.2f}",
+        )
+    return table
 
 
 def _play(scenario: Scenario, policy: Policy, episodes: int, seed: int) -> tuple[Row, Day]:

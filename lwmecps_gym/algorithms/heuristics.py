@@ -331,6 +331,11 @@ def mean_demand(scenario: Scenario) -> Floats:
     return workload.mean_demand(times).mean(0)
 
 
+def mean_demand_at(scenario: Scenario, time_s: float) -> Floats:
+    """Mean demand in requests/s at a time of the day, [S, U]."""
+    return Workload.of(scenario).mean_demand(np.array([time_s]))[0]
+
+
 def _room(params: ClusterParams, placement: Ints) -> Bools:
     up = np.ones((1, placement.shape[-1]), dtype=bool)
     return fits(params, free_resources(params, placement, up))[0]

@@ -135,7 +135,10 @@ def load_policy(directory: Path) -> LearnedPolicy:
 
 
 def policy_from(
-    manifest: Mapping[str, Any], tensors: Arrays, scenario: Scenario | None = None
+    manifest: Mapping[str, Any],
+    tensors: Arrays,
+    scenario: Scenario | None = None,
+    seed: int = 0,
 ) -> LearnedPolicy:
     """Build a learned policy from its manifest and weights.
 
@@ -143,6 +146,7 @@ def policy_from(
         manifest: as `training.make_manifest` writes it.
         tensors: the weights.
         scenario: play on this one instead of the one it was trained on.
+        seed: of what is drawn at random.
     """
     env = manifest["env"]
     trained_on = load_scenario(manifest["scenario"])
@@ -162,4 +166,4 @@ def policy_from(
             )
         scorer = NetworkScorer(config, tensors)
     sample = manifest.get("decision") == "sample"
-    return LearnedPolicy(manifest["name"], place, encoding, scorer, sample=sample)
+    return LearnedPolicy(manifest["name"], place, encoding, scorer, sample=sample, seed=seed)

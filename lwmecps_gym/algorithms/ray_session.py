@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read when Ray is imported
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray  # noqa: E402
 
@@ -29,6 +28,7 @@ def start_ray() -> None:
     ray.init(
         os.environ.get("RAY_ADDRESS", "local"),
         include_dashboard=None if os.environ.get("RAY_ADDRESS") else False,
+        namespace="lwmecps",
         logging_level=logging.ERROR,
         log_to_driver=False,
     )

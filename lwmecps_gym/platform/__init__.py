@@ -1,1 +1,1 @@
-"""What every room of the package shares: settings, records, store, artifacts, tracking, Kubernetes."""
+"""What every room of the package shares: settings, records, store, tracking, Kubernetes."""

@@ -103,6 +103,20 @@ class TrainingService:
         self._launch_waiting()
         return self._store.get_task(task.id)
 
+    def run_now(self, request: TrainingRequest) -> TrainingTask:
+        """Accept a training and launch it at once, past the queue and its limit.
+
+        For whoever brings the resources along, as a command with a Ray of its own does.
+
+        Raises:
+            InvalidInputError: A value is wrong; nothing was stored.
+            NotFoundError: A name in the request is unknown; nothing was stored.
+        """
+        lease_until = self._clock() + timedelta(seconds=BEGIN_LEASE_S)
+        task = self._prepare(request).model_copy(update={"lease_until": lease_until})
+        self._start(self._store.create_task(task))
+        return self._store.get_task(task.id)
+
     def get(self, task_id: str) -> TrainingTask:
         """Return a task; raises `NotFoundError`."""
         return self._store.get_task(task_id)
@@ -145,11 +159,15 @@ class TrainingService:
         Raises:
             StoreUnavailableError: The store does not answer; the next call tries again.
         """
+        self.end_silent()
+        self._launch_waiting()
+
+    def end_silent(self) -> None:
+        """End the tasks whose lease ran out as failed."""
         time = self._clock()
         for task in (*self._all(TaskState.PENDING), *self._all(TaskState.RUNNING)):
             if task.lease_until is not None and task.lease_until < time:
                 self._fail(task, _silence(task))
-        self._launch_waiting()
 
     def list(
         self,
@@ -187,10 +205,13 @@ class TrainingService:
             claimed = self._store.update_task(task, lease_until=lease_until)
         except ConflictError:
             return
+        self._start(claimed)
+
+    def _start(self, claimed: TrainingTask) -> None:
         try:
             self._launcher.launch(claimed)
         except Exception as error:  # whatever a launcher meets is the task's reason to fail
-            logger.exception("training %s could not be launched", task.id)
+            logger.exception("training %s could not be launched", claimed.id)
             self._fail(claimed, f"The training could not be launched: {error_text(error)}")
 
     def _fail(self, task: TrainingTask, reason: str) -> None:

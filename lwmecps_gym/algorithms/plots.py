@@ -1,0 +1,45 @@
+"""Pictures of evaluations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lwmecps_gym.algorithms.evaluation import Day
+from lwmecps_gym.envs.cluster import Floats
+
+SMOOTH_H = 0.25
+
+
+def plot_days(days: Sequence[Day], file: Path, title: str) -> None:
+    """Draw mean latency and replicas over the day, one line per policy, as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    latency, replicas = figure.subplots(2, 1, sharex=True)
+    for day in days:
+        latency.plot(day.hours, _smooth(day.hours, day.latency_ms), label=day.policy, lw=1.6)
+        replicas.plot(day.hours, _smooth(day.hours, day.replicas), lw=1.6)
+    latency.set_title(title, loc="left")
+    latency.set_ylabel("mean latency, ms")
+    latency.set_ylim(bottom=0)
+    latency.legend(frameon=False, ncols=min(len(days), 4), fontsize=9)
+    replicas.set_ylabel("replicas")
+    replicas.set_ylim(bottom=0)
+    replicas.set_xlabel("hour of the day")
+    for axes in (latency, replicas):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlim(days[0].hours[0], days[0].hours[-1])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=120)
+
+
+def _smooth(hours: Floats, values: Floats) -> Floats:
+    """Running mean over a quarter of an hour."""
+    step = hours[1] - hours[0] if len(hours) > 1 else SMOOTH_H
+    width = max(1, round(SMOOTH_H / step))
+    padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
+    return np.convolve(padded, np.ones(width) / width, mode="valid")

@@ -1,0 +1,55 @@
+"""Policies by name: heuristics, and model versions of the registry."""
+
+from collections.abc import Sequence
+
+from lwmecps_gym.algorithms.heuristics import HEURISTICS, make_heuristic
+from lwmecps_gym.algorithms.policy import Policy, policy_from
+from lwmecps_gym.envs.scenario import Scenario
+from lwmecps_gym.platform.artifacts import ArtifactStore
+from lwmecps_gym.platform.config import Settings
+from lwmecps_gym.platform.database import open_store
+from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError
+
+
+def find_policies(
+    names: Sequence[str], scenario: Scenario, settings: Settings, seed: int = 0
+) -> list[Policy]:
+    """Build policies to play a scenario.
+
+    Args:
+        names: of heuristics, or models as `MODEL_ID` (its latest version) or `MODEL_ID:VERSION`.
+        scenario: what they play.
+        settings: where the models are.
+        seed: of the policies that choose at random.
+
+    Raises:
+        NotFoundError: there is neither a heuristic nor a model of that name.
+        InvalidInputError: a version is no number, or a model does not fit the scenario.
+    """
+    return [_find(name, scenario, settings, seed) for name in names]
+
+
+def _find(name: str, scenario: Scenario, settings: Settings, seed: int) -> Policy:
+    if name in HEURISTICS:
+        return make_heuristic(name, scenario, seed)
+    model_id, _, number = name.partition(":")
+    if number and not number.isdecimal():
+        raise InvalidInputError(f"policy {name!r}: the version {number!r} is not a number")
+    store = open_store(settings)
+    try:
+        version = store.get_version(model_id, int(number) if number else None)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"policy {name!r}: no heuristic of that name ({', '.join(HEURISTICS)}), and {error}"
+        ) from error
+    finally:
+        store.close()
+    tensors, manifest = ArtifactStore(settings.data_dir / "artifacts").load(version.digest)
+    policy = policy_from(manifest, tensors, scenario, seed=seed)
+    if policy.scenario is not scenario and len(scenario.services) > 1:
+        raise InvalidInputError(
+            f"policy {name!r} places one service; scenario {scenario.name} has "
+            f"{len(scenario.services)}"
+        )
+    policy.name = f"{model_id}:{version.version}"
+    return policy

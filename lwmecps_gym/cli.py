@@ -1,0 +1,333 @@
+"""The `lwmecps` command.
+
+With `--json` a command prints one JSON document on stdout and nothing else; progress and errors go
+to stderr. Wrong input ends with one line and exit code 2.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lwmecps_gym.platform.config import Settings
+from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
+
+app = typer.Typer(
+    help="Learn where to place services on an edge Kubernetes cluster, compare, and put to work.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+models_app = typer.Typer(help="Trained models and their versions.", no_args_is_help=True)
+scenarios_app = typer.Typer(help="Scenarios: list, show, validate.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure speed, as ratios within one run.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+app.add_typer(scenarios_app, name="scenarios")
+app.add_typer(bench_app, name="bench")
+
+out = Console()
+err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+ScenarioOption = Annotated[
+    str, typer.Option(help="Name of a packaged scenario, or path of a YAML or JSON file.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the picture and the data.")] = Path(
+        "demo-output"
+    ),
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes (days) to train.")] = 960,
+) -> None:
+    """Train a policy, compare it with what people run today, deploy it, and ask it.
+
+    Takes about three minutes on two cores, all of it on this machine.
+    """
+    from lwmecps_gym.demo import run_demo
+
+    run_demo(output, episodes, err)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free.")] = 8000,
+) -> None:
+    """Run the platform: Ray, trainings, models and the REST API, until Ctrl-C or SIGTERM.
+
+    The API has no authentication: listen at other addresses than this machine's own only behind
+    something that has.
+    """
+    from lwmecps_gym.serve_app.server import serve_forever
+
+    err.print("starting Ray and the API ...")
+    serve_forever(
+        Settings(), host, port, ready=lambda url: err.print(f"ready: {url}  (docs: {url}/docs)")
+    )
+
+
+@app.command()
+def train(
+    algorithm: Annotated[str, typer.Option(help="ppo, dqn or q_learning.")] = "ppo",
+    scenario: ScenarioOption = "four-stations",
+    total_episodes: Annotated[int, typer.Option(help="Episodes to train.")] = 600,
+    seed: Seed = 0,
+    env: Annotated[
+        str | None, typer.Option(help="lwmecps-v1, -v2 or -v3; default: the algorithm's own.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model; default: algorithm and scenario.")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", help="NAME=VALUE, e.g. learning_rate=0.001; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model and register it as a new version.
+
+    The scenario's name and the parameters are those of the REST API; `lwmecps models list` shows
+    the result, `lwmecps evaluate --policy MODEL_ID` compares it.
+    """
+    from lwmecps_gym.algorithms.runner import train_here
+    from lwmecps_gym.envs.scenario import load_scenario
+    from lwmecps_gym.progress import follow
+
+    loaded = load_scenario(scenario)
+    request = {
+        "name": name or f"{algorithm}-{loaded.name}",
+        "model_type": algorithm,
+        "parameters": dict(_name_value(item) for item in parameter or []),
+        "total_episodes": total_episodes,
+        "scenario": loaded.document(),
+        "env": env,
+        "seed": seed,
+    }
+    with follow(err) as show:
+        task = train_here(request, Settings(), show)
+    result = {
+        "task_id": task.id,
+        "model_id": task.model_id,
+        "version": task.version,
+        "episodes": task.episode,
+        "env_steps": task.env_steps,
+        "env_steps_per_s": task.env_steps_per_s,
+        "return": {"first": task.first_return, "last": task.episode_return},
+    }
+    if as_json:
+        _print_json(result)
+        return
+    out.print(
+        f"model [bold]{task.model_id}[/] version {task.version}: {task.episode} episodes, "
+        f"{task.env_steps:,} steps at {task.env_steps_per_s:,.0f}/s; "
+        f"return {_number(task.first_return)} -> {_number(task.episode_return)}"
+    )
+
+
+@app.command()
+def evaluate(
+    scenario: ScenarioOption = "four-stations",
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="A heuristic, or MODEL_ID[:VERSION]; repeatable. Default: heuristics."),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Whole episodes per policy.")] = 5,
+    seed: Seed = 1,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture (PNG) of the day.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare policies over whole days of the same demand."""
+    from lwmecps_gym.algorithms.evaluation import evaluate_policies, evaluation_table
+    from lwmecps_gym.algorithms.heuristics import HEURISTICS
+    from lwmecps_gym.algorithms.roster import find_policies
+    from lwmecps_gym.envs.scenario import load_scenario
+
+    loaded = load_scenario(scenario)
+    policies = find_policies(policy or list(HEURISTICS), loaded, Settings(), seed)
+    with err.status("playing ..."):
+        result, days = evaluate_policies(loaded, policies, episodes, seed)
+    if plot is not None:
+        from lwmecps_gym.algorithms.plots import plot_days
+
+        plot_days(days, plot, f"{loaded.name}, mean of {episodes} episodes")
+        err.print(f"picture: {plot}")
+    if as_json:
+        _print_json(result.model_dump())
+    else:
+        out.print(evaluation_table(result))
+
+
+@app.command()
+def sweep(
+    config: Annotated[str, typer.Argument(help="Packaged sweep (ppo, dqn, ...) or a YAML file.")],
+    scenario: Annotated[str | None, typer.Option(help="Another scenario than the file's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search parameters with Ray Tune and name the best trial."""
+    from lwmecps_gym.tune_configs.sweep import load_sweep, run_sweep
+
+    loaded = load_sweep(config)
+    with err.status(f"sweep {loaded.name}: starting ...") as status:
+        result = run_sweep(
+            loaded,
+            Settings(),
+            scenario=scenario,
+            on_progress=lambda text: status.update(f"sweep {loaded.name}: {text}"),
+        )
+    if as_json:
+        _print_json(result.model_dump())
+        return
+    table = Table(title=f"{result.name}: {result.mode} {result.metric}", title_justify="left")
+    for column in ("trial", "score", "steps", "parameters", "note"):
+        table.add_column(column)
+    for trial in result.trials:
+        note = trial.error or ("stopped early" if trial.stopped_early else "")
+        best = trial.trial_id == result.best.trial_id
+        table.add_row(
+            f"{trial.trial_id}{' *' if best else ''}",
+            _number(trial.score),
+            f"{trial.env_steps:,}",
+            json.dumps(trial.parameters),
+            note,
+        )
+    out.print(table)
+    out.print(f"best: {result.best.trial_id} {json.dumps(result.best.parameters)}")
+
+
+@models_app.command("list")
+def list_models(as_json: Json = False) -> None:
+    """List models and their latest versions."""
+    from lwmecps_gym.platform.database import open_store
+
+    store = open_store(Settings())
+    models = store.list_models()
+    if as_json:
+        _print_json([model.model_dump(mode="json") for model in models])
+        return
+    table = Table("model", "latest version", "type", "created")
+    for model in models:
+        version = store.get_version(model.id)
+        table.add_row(
+            model.id, str(version.version), version.model_type, f"{version.created_at:%F %R} UTC"
+        )
+    out.print(table if models else "no models yet; `lwmecps train` makes one")
+
+
+@models_app.command("show")
+def show_model(model_id: str, as_json: Json = False) -> None:
+    """Show the versions of a model."""
+    from lwmecps_gym.platform.database import open_store
+
+    versions = open_store(Settings()).list_versions(model_id)
+    if as_json:
+        _print_json([version.model_dump(mode="json") for version in versions])
+        return
+    table = Table("version", "type", "task", "artifact", "metrics", title=model_id)
+    for version in versions:
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in version.metrics.items())
+        table.add_row(
+            str(version.version), version.model_type, version.task_id, version.digest[:12], metrics
+        )
+    out.print(table)
+
+
+@scenarios_app.command("list")
+def list_scenarios(as_json: Json = False) -> None:
+    """List the scenarios that come with the package."""
+    from lwmecps_gym.envs.scenario import load_scenario, packaged_scenarios
+
+    found = [load_scenario(name) for name in packaged_scenarios()]
+    if as_json:
+        _print_json([{"name": item.name, "description": item.description} for item in found])
+        return
+    table = Table("scenario", "nodes", "services", "sites", "description")
+    for item in found:
+        sizes = [str(len(part)) for part in (item.nodes, item.services, item.sites)]
+        table.add_row(item.name, *sizes, item.description)
+    out.print(table)
+
+
+@scenarios_app.command("show")
+def show_scenario(scenario: str) -> None:
+    """Print a scenario in full as JSON, its files read into it."""
+    from lwmecps_gym.envs.scenario import load_scenario
+
+    _print_json(load_scenario(scenario).document())
+
+
+@scenarios_app.command("validate")
+def validate_scenario(file: str, as_json: Json = False) -> None:
+    """Check a scenario file; what is wrong is named by file, field and value."""
+    from lwmecps_gym.envs.scenario import load_scenario
+
+    loaded = load_scenario(file)
+    sizes = {
+        part: len(getattr(loaded, part)) for part in ("nodes", "services", "sites")
+    }  # fmt: skip
+    if as_json:
+        _print_json({"name": loaded.name, "valid": True, **sizes})
+    else:
+        out.print(f"{file}: valid; " + ", ".join(f"{n} {part}" for part, n in sizes.items()))
+
+
+@bench_app.command("env")
+def bench_env(
+    runs: Annotated[int, typer.Option(min=1, help="Runs of which the median is taken.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Measure environment steps/s against gymnasium's SyncVectorEnv over our own single env."""
+    from lwmecps_gym.envs.bench import bench_environments
+
+    with err.status("measuring ..."):
+        result = bench_environments(runs)
+    if as_json:
+        _print_json(result)
+        return
+    table = Table("env", "nodes", "services", "envs", "steps/s", "times SyncVectorEnv")
+    for row in result["rows"]:
+        table.add_row(
+            row["env"],
+            *(str(row[name]) for name in ("nodes", "services", "num_envs")),
+            f"{row['steps_per_s']:,.0f}",
+            f"{row['ratio_to_sync']:.1f}",
+        )
+    out.print(table)
+
+
+def _name_value(item: str) -> tuple[str, Any]:
+    name, separator, value = item.partition("=")
+    if not separator or not name:
+        raise InvalidInputError(f"--parameter {item!r}: want NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def main() -> None:
+    """Run the command; turn the platform's errors into one line and exit code 2."""
+    try:
+        app()
+    except LwmecpsError as error:
+        err.print(f"error: {' '.join(str(error).split())}", markup=False, highlight=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
