@@ -1,28 +1,22 @@
-"""The Serve application; `lwmecps_gym.serve_app.app:build` is what a RayService imports."""
+"""The Serve application; `lwmecps_gym.serve_app.app:build` is what a RayService imports.
 
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+What only the replicas need (torch, RLlib, FastAPI's routes) they import when they start: whoever
+deploys them would wait seconds for it, one after the other.
+"""
 
-from fastapi import FastAPI
+from typing import TYPE_CHECKING, Any
+
 from ray import serve
-from ray.exceptions import RayTaskError
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
-from lwmecps_gym.algorithms.catalog import prepare
-from lwmecps_gym.algorithms.decision import Decision, DecisionRequest
-from lwmecps_gym.algorithms.training import RayLauncher
-from lwmecps_gym.platform.artifacts import ArtifactStore
 from lwmecps_gym.platform.config import Settings
-from lwmecps_gym.platform.database import open_store
-from lwmecps_gym.platform.errors import LwmecpsError
-from lwmecps_gym.platform.training import TrainingService
-from lwmecps_gym.serve_app.api import create_app
-from lwmecps_gym.serve_app.policy_host import PolicyHost
-from lwmecps_gym.serve_app.services import Services
-from lwmecps_gym.serve_app.statistics import ServingStatistics
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from lwmecps_gym.algorithms.decision import Decision, DecisionRequest
+    from lwmecps_gym.serve_app.statistics import ServingStatistics
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -46,11 +40,32 @@ def application(settings: Settings) -> Application:
     return api.bind(settings, deploy(PolicyServer).bind(settings))
 
 
-class PolicyServer(PolicyHost):
-    """Answers for models. One replica, so that its counts are of the whole platform."""
+class PolicyServer:
+    """Hosts a `PolicyHost`. One replica, so that its counts are of the whole platform."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(open_store(settings), ArtifactStore(settings.data_dir / "artifacts"))
+        from lwmecps_gym.platform.artifacts import ArtifactStore
+        from lwmecps_gym.platform.database import open_store
+        from lwmecps_gym.serve_app.policy_host import PolicyHost
+
+        artifacts = ArtifactStore(settings.data_dir / "artifacts")
+        self._host = PolicyHost(open_store(settings), artifacts)
+
+    async def load(self, model_id: str, version: int) -> None:
+        """See `PolicyHost.load`."""
+        await self._host.load(model_id, version)
+
+    async def predict(self, model_id: str, version: int, request: "DecisionRequest") -> "Decision":
+        """See `PolicyHost.predict`."""
+        return await self._host.predict(model_id, version, request)
+
+    async def statistics(self, model_id: str) -> "ServingStatistics":
+        """See `PolicyHost.statistics`."""
+        return await self._host.statistics(model_id)
+
+    async def total_requests(self) -> int:
+        """See `PolicyHost.total_requests`."""
+        return await self._host.total_requests()
 
 
 class Api:
@@ -60,43 +75,17 @@ class Api:
         self._settings = settings
         self._policies = policies
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    def __serve_build_asgi_app__(self) -> "FastAPI":
         """Build the FastAPI application inside the replica."""
-        store = open_store(self._settings)
-        training = TrainingService(
-            store, prepare, RayLauncher(self._settings), self._settings.max_concurrent_trainings
-        )
+        from lwmecps_gym.algorithms.catalog import prepare
+        from lwmecps_gym.algorithms.training import RayLauncher
+        from lwmecps_gym.platform.database import open_store
+        from lwmecps_gym.platform.training import TrainingService
+        from lwmecps_gym.serve_app.api import create_app
+        from lwmecps_gym.serve_app.remote_policies import RemotePolicies
+        from lwmecps_gym.serve_app.services import Services
+
+        settings, store = self._settings, open_store(self._settings)
+        launcher = RayLauncher(settings)
+        training = TrainingService(store, prepare, launcher, settings.max_concurrent_trainings)
         return create_app(Services(store, training, RemotePolicies(self._policies)))
-
-
-class RemotePolicies:
-    """The policy server behind its handle; its own errors arrive as they were raised."""
-
-    def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._handle = handle
-
-    async def load(self, model_id: str, version: int) -> None:
-        """Make a version ready to answer."""
-        await _own_errors(self._handle.load.remote(model_id, version))
-
-    async def predict(self, model_id: str, version: int, request: DecisionRequest) -> Decision:
-        """Decide by a version."""
-        return await _own_errors(self._handle.predict.remote(model_id, version, request))
-
-    async def statistics(self, model_id: str) -> ServingStatistics:
-        """Return what was counted for a model."""
-        return await _own_errors(self._handle.statistics.remote(model_id))
-
-    async def total_requests(self) -> int:
-        """Return the number of decisions asked for, over all models."""
-        return await _own_errors(self._handle.total_requests.remote())
-
-
-async def _own_errors(response: Awaitable[T]) -> T:
-    """Await a response; take the platform's errors out of Ray's wrapping."""
-    try:
-        return await response
-    except RayTaskError as error:
-        if isinstance(error.cause, LwmecpsError):
-            raise error.cause from None
-        raise
