@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,14 +16,6 @@ from lwmecps_gym.envs.scenario import Scenario, load_scenario
 from lwmecps_gym.platform.errors import IllegalActionError, InvalidInputError, NotFoundError
 
 CLASSES = {"lwmecps-v1": LWMECPSEnv, "lwmecps-v2": LWMECPSEnv2, "lwmecps-v3": LWMECPSEnv3}
-
-
-@pytest.fixture(autouse=True)
-def warnings_are_errors() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
-        yield
 
 
 def overloaded(name: str, users: float = 50) -> Scenario:

@@ -1,7 +1,5 @@
 """The native vector environment steps its clusters as as many single ones would."""
 
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -15,14 +13,6 @@ from lwmecps_gym.envs.scenario import Scenario, load_scenario
 from lwmecps_gym.platform.errors import IllegalActionError, InvalidInputError
 
 STEPS = 12
-
-
-@pytest.fixture(autouse=True)
-def warnings_are_errors() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
-        yield
 
 
 def short(name: str) -> Scenario:
