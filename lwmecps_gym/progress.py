@@ -1,5 +1,6 @@
-"""A progress bar for a training, on a terminal."""
+"""Progress of a training: a bar on a terminal, a line now and then elsewhere."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,37 +9,61 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from lwmecps_gym.platform.training import Progress as TrainingProgress
 
+LINE_S = 10.0
+"""Time between lines where there is no terminal, s."""
+
 Show = Callable[[TrainingProgress], None]
 
 
 @contextmanager
 def follow(console: Console) -> Iterator[Show]:
-    """Draw a bar while the block runs; gives what to call with each new progress."""
+    """Show progress while the block runs; gives what to call with each new progress."""
+    if not console.is_terminal:
+        yield _lines(console)
+        return
     columns = (
-        TextColumn("{task.fields[state]:>9}"),
-        BarColumn(bar_width=30),
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=24),
         TaskProgressColumn(),
-        TextColumn("episode {task.fields[episode]}"),
-        TextColumn("return {task.fields[reward]}"),
-        TextColumn("{task.fields[pace]} steps/s"),
-        TextColumn("{task.fields[left]} left"),
+        TextColumn("{task.fields[details]}"),
     )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
-        row = bar.add_task(
-            "", total=1.0, state="starting", episode="-", reward="-", pace="-", left="-"
-        )
+    with Progress(*columns, console=console) as bar:
+        row = bar.add_task("starting", total=1.0, details="")
 
         def show(progress: TrainingProgress) -> None:
-            reward, pace = progress.episode_return, progress.env_steps_per_s
-            left = progress.time_left_s
             bar.update(
                 row,
                 completed=progress.share,
-                state=progress.state.value,
-                episode=f"{progress.episode}/{progress.total_episodes}",
-                reward="-" if reward is None else f"{reward:.0f}",
-                pace="-" if pace is None else f"{pace:,.0f}",
-                left="-" if left is None else f"{left:.0f} s",
+                description=progress.state.value,
+                details=describe(progress),
             )
 
         yield show
+
+
+def _lines(console: Console) -> Show:
+    last = time.monotonic()
+
+    def show(progress: TrainingProgress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_S:
+            last = time.monotonic()
+            console.print(
+                f"  {progress.state.value} {progress.share:.0%} {describe(progress)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    return show
+
+
+def describe(progress: TrainingProgress) -> str:
+    """Episode, return, pace and time left, as far as they are known."""
+    parts = [f"episode {progress.episode}/{progress.total_episodes}"]
+    if progress.episode_return is not None:
+        parts.append(f"return {progress.episode_return:.0f}")
+    if progress.env_steps_per_s is not None:
+        parts.append(f"{progress.env_steps_per_s:,.0f} env steps/s")
+    if progress.time_left_s is not None:
+        parts.append(f"{progress.time_left_s:.0f} s left")
+    return ", ".join(parts)

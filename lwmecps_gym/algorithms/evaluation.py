@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lwmecps_gym.algorithms.policy import Policy
@@ -89,19 +90,21 @@ def evaluate_policies(
 def evaluation_table(result: Evaluation) -> Table:
     """A table of an evaluation, the cheapest policy first."""
     table = Table(
-        title=f"{result.scenario}: {result.episodes} episodes, seed {result.seed}",
+        title=f"{result.scenario}: {result.episodes} episodes, seed {result.seed}; times in ms",
         title_justify="left",
+        box=SIMPLE_HEAD,
     )
-    table.add_column("policy")
+    table.add_column("policy", no_wrap=True)
     for column in (
-        "cost", "latency ms", "p95", "p99", "violations", "replicas", "moves/h", "decision ms",
+        "cost", "±", "latency", "p95", "p99", "violated", "pods", "moves/h", "decide",
     ):  # fmt: skip
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for row in sorted(result.rows, key=lambda row: row.cost):
         latency = row.latency_ms
         table.add_row(
             row.policy,
-            f"{row.cost:.3f} ± {row.cost_std:.3f}",
+            f"{row.cost:.3f}",
+            f"{row.cost_std:.3f}",
             f"{latency.mean:.1f}",
             f"{latency.p95:.0f}",
             f"{latency.p99:.0f}",

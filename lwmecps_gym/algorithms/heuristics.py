@@ -33,10 +33,10 @@ class Heuristic(ABC):
 
     name: str
 
-    def __init__(self, scenario: Scenario, moves: bool = True, seed: int = 0) -> None:
+    def __init__(self, scenario: Scenario, seed: int = 0) -> None:
         self.scenario = scenario
         self.params = ClusterParams.of(scenario)
-        self.actions = ActionTable.of(len(scenario.services), len(scenario.nodes), moves)
+        self.actions = ActionTable.of(len(scenario.services), len(scenario.nodes))
         self.seed = seed
 
     def reset(self, batch: int) -> None:
@@ -66,8 +66,8 @@ class Random(Heuristic):
 class Plan(Heuristic):
     """Goes to a placement that was fixed beforehand, and stays."""
 
-    def __init__(self, scenario: Scenario, moves: bool = True, seed: int = 0) -> None:
-        super().__init__(scenario, moves, seed)
+    def __init__(self, scenario: Scenario, seed: int = 0) -> None:
+        super().__init__(scenario, seed)
         self.target = self.plan()
 
     @abstractmethod

@@ -72,8 +72,15 @@ class NetworkScorer:
 class LearnedPolicy:
     """A trained model: an encoding, and what scores the actions.
 
-    A policy that was trained to choose at random by its scores (PPO) goes on doing so, because its
-    most likely action is too often to wait; one that learned values takes the best.
+    Args:
+        name: what it is called in tables.
+        scenario: what it plays.
+        encoding: what it sees.
+        scorer: scores actions.
+        temperature: 0 takes the best action. A policy that was trained to choose at random by its
+            scores (PPO) goes on doing so, at a lower temperature: early in training its most likely
+            action is too often to wait.
+        seed: of the choice.
     """
 
     def __init__(
@@ -83,7 +90,7 @@ class LearnedPolicy:
         encoding: Encoding,
         scorer: Scorer,
         *,
-        sample: bool = False,
+        temperature: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.name = name
@@ -91,7 +98,7 @@ class LearnedPolicy:
         self.encoding = encoding
         self.actions = encoding.actions
         self._scorer = scorer
-        self._sample = sample
+        self._temperature = temperature
         self._seed = seed
         self.reset(1)
 
@@ -115,8 +122,8 @@ class LearnedPolicy:
         return self._choose(scores)
 
     def _choose(self, scores: NDArray[np.float64]) -> Ints:
-        if self._sample:  # the maximum of logits with Gumbel noise is a draw from their softmax
-            scores = scores + self._rng.gumbel(size=scores.shape)
+        if self._temperature > 0:  # logits plus Gumbel noise: the largest is drawn by softmax
+            scores = scores + self._temperature * self._rng.gumbel(size=scores.shape)
         return np.argmax(scores, axis=1)
 
 
@@ -165,5 +172,7 @@ def policy_from(
                 f"{place.name} has {encoding.action_space.n}; train one on that scenario"
             )
         scorer = NetworkScorer(config, tensors)
-    sample = manifest.get("decision") == "sample"
-    return LearnedPolicy(manifest["name"], place, encoding, scorer, sample=sample, seed=seed)
+    temperature = float(manifest.get("temperature", 0.0))
+    return LearnedPolicy(
+        manifest["name"], place, encoding, scorer, temperature=temperature, seed=seed
+    )

@@ -35,6 +35,8 @@ from lwmecps_gym.platform.models import ModelVersion, TrainingTask
 from lwmecps_gym.platform.task_run import TaskRun
 from lwmecps_gym.platform.wandb_config import Tracker
 
+PPO_TEMPERATURE = 0.5
+"""Temperature at which a policy trained by PPO chooses when it is served."""
 CHECKPOINT_S = 60.0
 """Time between checkpoints of a running training, s."""
 
@@ -99,7 +101,7 @@ def export(
     tensors = {name: value.detach().numpy().copy() for name, value in state.items()}
     return tensors, {
         "network": module.network.config.model_dump(mode="json"),
-        "decision": "sample" if task.model_type == "ppo" else "best",
+        "temperature": PPO_TEMPERATURE if task.model_type == "ppo" else 0.0,
     }
 
 

@@ -14,6 +14,8 @@ from lwmecps_gym.envs.cluster import (
     free_resources,
 )
 
+AUTO_MOVES = 5_000
+"""More moves than this are left out unless they are asked for: place, then remove."""
 TOLERANCE = 1e-9
 """Slack in comparing requests with free resources, against rounding of sums."""
 
@@ -47,8 +49,16 @@ class ActionTable:
     target: Ints
 
     @classmethod
-    def of(cls, services: int, nodes: int, moves: bool = True) -> "ActionTable":
-        """Number the actions."""
+    def of(cls, services: int, nodes: int, moves: bool | None = None) -> "ActionTable":
+        """Number the actions.
+
+        Args:
+            services: S.
+            nodes: N.
+            moves: whether there are moves; unset: unless they are more than `AUTO_MOVES`.
+        """
+        if moves is None:
+            moves = services * nodes * (nodes - 1) <= AUTO_MOVES
         s, n = (grid.ravel() for grid in np.indices((services, nodes)))
         none = np.full_like(s, -1)
         parts = [

@@ -19,8 +19,6 @@ from lwmecps_gym.platform.errors import InvalidInputError
 Observation = NDArray[np.float32] | dict[str, NDArray[Any]]
 LIMIT = 1000.0
 """Features are clipped to this, so that spaces have finite bounds."""
-AUTO_MOVES = 5_000
-"""With more moves than this the action space leaves them out: place, then remove."""
 
 
 class Encoding(Protocol):
@@ -72,7 +70,7 @@ class FlatEncoding:
 
     scenario: Scenario
     masked: bool
-    moves: bool
+    moves: bool | None
     actions: ActionTable = field(init=False)
     observation_space: gym.Space[Any] = field(init=False)
     action_space: gym.spaces.Discrete[Any] = field(init=False)
@@ -139,7 +137,7 @@ class StructuredEncoding:
     """
 
     scenario: Scenario
-    moves: bool
+    moves: bool | None
     max_services: int
     max_nodes: int
     actions: ActionTable = field(init=False)
@@ -155,8 +153,8 @@ class StructuredEncoding:
                 f"max_services {self.max_services}, max_nodes {self.max_nodes}: scenario "
                 f"{self.scenario.name} has {services} services and {nodes} nodes"
             )
-        self.actions = ActionTable.of(services, nodes, self.moves)
         wide = ActionTable.of(self.max_services, self.max_nodes, self.moves)
+        self.actions = ActionTable.of(services, nodes, wide.moves)
         number = {key: index for index, key in enumerate(_keys(wide))}
         self._padded = np.array([number[key] for key in _keys(self.actions)])
         self._model = np.full(len(wide), -1)
@@ -278,13 +276,9 @@ def make_encoding(
             )
         return FlatEncoding(scenario, masked=False, moves=False)
     if env_id == "lwmecps-v2":
-        if moves is None:
-            moves = services * nodes * (nodes - 1) <= AUTO_MOVES
         return FlatEncoding(scenario, masked=True, moves=moves)
     if env_id == "lwmecps-v3":
         s, n = max_services or services, max_nodes or nodes
-        if moves is None:
-            moves = s * n * (n - 1) <= AUTO_MOVES
         return StructuredEncoding(scenario, moves=moves, max_services=s, max_nodes=n)
     raise InvalidInputError(
         f"env: {env_id!r} is none of ['lwmecps-v1', 'lwmecps-v2', 'lwmecps-v3']"

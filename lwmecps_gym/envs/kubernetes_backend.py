@@ -74,7 +74,7 @@ class KubernetesBackend:
         scenario: Scenario,
         api: KubernetesApi,
         *,
-        moves: bool = True,
+        moves: bool | None = None,
         real_time: bool = False,
         ready_timeout_s: float | None = None,
         reset_timeout_s: float = LONGEST_WAIT_S,

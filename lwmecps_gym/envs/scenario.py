@@ -154,9 +154,9 @@ class Scenario(_Part):
         default=2, description="round-trip ms at distance 0, where rtt comes from coordinates"
     )
     weights: Weights = Weights()
-    nodes: Annotated[tuple[Node, ...], Field(min_length=1)]
-    services: Annotated[tuple[Service, ...], Field(min_length=1)]
-    sites: Annotated[tuple[Site, ...], Field(min_length=1)]
+    nodes: Annotated[tuple[Node, ...], Field(min_length=1, max_length=10_000)]
+    services: Annotated[tuple[Service, ...], Field(min_length=1, max_length=1_000)]
+    sites: Annotated[tuple[Site, ...], Field(min_length=1, max_length=10_000)]
     workload: WorkloadConfig
     failures: Failures = Failures()
     randomise: Randomise = Randomise()

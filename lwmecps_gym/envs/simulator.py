@@ -40,7 +40,7 @@ class ClusterModel:
     Args:
         scenario: what to model.
         batch: number of clusters B.
-        moves: whether actions include moves (S*N*(N-1) of them).
+        moves: whether actions include moves, see `ActionTable.of`.
         randomise: draw each episode from the scenario's `randomise` ranges.
         failures: let nodes fail as the scenario's `failures` say.
         horizon: steps that an episode may have; `episode_steps` of the scenario unless given.
@@ -51,7 +51,7 @@ class ClusterModel:
         scenario: Scenario,
         batch: int = 1,
         *,
-        moves: bool = True,
+        moves: bool | None = None,
         randomise: bool = False,
         failures: bool = True,
         horizon: int | None = None,
