@@ -5,9 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read when Ray is imported
-
-import ray  # noqa: E402
+import ray
 
 
 @contextmanager

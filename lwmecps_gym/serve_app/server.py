@@ -83,11 +83,13 @@ def serve_forever(
 
 
 def _usable_port(host: str, port: int) -> int:
+    if not 0 <= port <= 65535:
+        raise InvalidInputError(f"port {port}: choose one from 0 to 65535; 0 takes any free one")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family) as probe:
             return int(probe.getsockname()[1])
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise InvalidInputError(
             f"cannot listen at {host}, port {port}: {error}; choose another port, or 0 for any"
         ) from error
