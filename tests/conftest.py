@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from lwmecps_gym.algorithms.ray_session import ray_running
+
 from .kubernetes_server import KubernetesServer
 
 
@@ -12,3 +14,10 @@ def kubernetes_cluster() -> Iterator[KubernetesServer]:
     """A stand-in for a Kubernetes cluster, without nodes; see `KubernetesServer`."""
     with KubernetesServer() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """Ray, started once for all tests that need it."""
+    with ray_running():
+        yield

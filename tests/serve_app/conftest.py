@@ -1,6 +1,6 @@
-"""What the tests of the API share: the application over real parts, and the session's Ray."""
+"""What the tests of the API share: the application over real parts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,6 @@ from fastapi.testclient import TestClient
 
 from lwmecps_gym.algorithms.catalog import prepare
 from lwmecps_gym.algorithms.networks import NetworkConfig, ScoreNetwork, flat_size
-from lwmecps_gym.algorithms.ray_session import ray_running
 from lwmecps_gym.envs.encoding import make_encoding
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.artifacts import ArtifactStore
@@ -81,10 +80,3 @@ def add_version(tmp_path: Path, store: Store) -> Callable[[], ModelVersion]:
         )
 
     return add
-
-
-@pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
-    """Ray, started once for all tests that need it."""
-    with ray_running():
-        yield
