@@ -30,7 +30,8 @@ app.add_typer(models_app, name="models")
 app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(bench_app, name="bench")
 
-out = Console()
+# Files and pipes have no width; tables shall not be cut there.
+out = Console(width=None if sys.stdout.isatty() else 110)
 err = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -53,7 +54,7 @@ def demo(
     """
     from lwmecps_gym.demo import run_demo
 
-    run_demo(output, episodes, err)
+    run_demo(output, episodes, out)
 
 
 @app.command()

@@ -93,6 +93,8 @@ def evaluation_table(result: Evaluation) -> Table:
         title=f"{result.scenario}: {result.episodes} episodes, seed {result.seed}; times in ms",
         title_justify="left",
         box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
     )
     table.add_column("policy", no_wrap=True)
     for column in (
