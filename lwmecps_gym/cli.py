@@ -184,7 +184,7 @@ def sweep(
             on_progress=lambda text: status.update(f"sweep {loaded.name}: {text}"),
         )
     if as_json:
-        _print_json(result.model_dump())
+        _print_json(result.model_dump(mode="json"))
         return
     table = Table(title=f"{result.name}: {result.mode} {result.metric}", title_justify="left")
     for column in ("trial", "score", "steps", "parameters", "note"):
