@@ -322,12 +322,17 @@ def _print_json(document: Any) -> None:
 
 
 def main() -> None:
-    """Run the command; turn the platform's errors into one line and exit code 2."""
+    """Run the command; turn wrong usage and the platform's errors into one line and exit code 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except LwmecpsError as error:
-        err.print(f"error: {' '.join(str(error).split())}", markup=False, highlight=False)
-        sys.exit(2)
+        message = str(error)
+    except typer.TyperException as error:
+        message = error.format_message()
+    if message:  # there is none where a group without a command has shown its help
+        line = f"error: {' '.join(message.split())}"
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":
