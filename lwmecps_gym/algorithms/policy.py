@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from lwmecps_gym.algorithms.networks import MASK, NetworkConfig, ScoreNetwork, to_tensors
+from lwmecps_gym.algorithms.networks import (
+    MASK,
+    NetworkConfig,
+    ScoreNetwork,
+    flat_size,
+    to_tensors,
+)
 from lwmecps_gym.algorithms.table import Table
 from lwmecps_gym.envs.actions import ActionTable
 from lwmecps_gym.envs.cluster import ClusterState, Ints
@@ -50,6 +56,11 @@ class Policy(Protocol):
 class Scorer(Protocol):
     """What a learned policy asks: scores [B, A] of encoded observations."""
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers in an observation without its mask, and actions A."""
+        ...
+
     def scores(self, observations: Any) -> NDArray[np.float64]:
         """Scores of all actions; the best legal one is taken."""
         ...
@@ -62,6 +73,11 @@ class NetworkScorer:
         self.network = ScoreNetwork(config)
         self.network.load_state_dict({name: torch.from_numpy(v) for name, v in tensors.items()})
         self.network.eval()
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """See `Scorer.sizes`."""
+        return self.network.config.inputs, self.network.config.outputs
 
     def scores(self, observations: Any) -> NDArray[np.float64]:
         """See `Scorer.scores`."""
@@ -137,8 +153,10 @@ def load_policy(directory: Path) -> LearnedPolicy:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         tensors = load_file(directory / WEIGHTS)
         return policy_from(manifest, tensors)
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InvalidInputError(f"{directory}: not a model that can be loaded: {error}") from error
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InvalidInputError(
+            f"{directory}: not a model that can be loaded: {type(error).__name__}: {error}"
+        ) from error
 
 
 def policy_from(
@@ -165,13 +183,14 @@ def policy_from(
     if "table" in manifest:
         scorer = Table.from_manifest(manifest["table"], tensors)
     else:
-        config = NetworkConfig.model_validate(manifest["network"])
-        if int(encoding.action_space.n) != config.outputs:
-            raise InvalidInputError(
-                f"model {manifest['name']} decides among {config.outputs} actions, scenario "
-                f"{place.name} has {encoding.action_space.n}; train one on that scenario"
-            )
-        scorer = NetworkScorer(config, tensors)
+        scorer = NetworkScorer(NetworkConfig.model_validate(manifest["network"]), tensors)
+    wanted = flat_size(encoding.observation_space), int(encoding.action_space.n)
+    if scorer.sizes != wanted:
+        raise InvalidInputError(
+            f"model {manifest['name']} decides among {scorer.sizes[1]} actions by "
+            f"{scorer.sizes[0]} features, scenario {place.name} has {wanted[1]} and {wanted[0]}; "
+            "train one on that scenario"
+        )
     temperature = float(manifest.get("temperature", 0.0))
     return LearnedPolicy(
         manifest["name"], place, encoding, scorer, temperature=temperature, seed=seed

@@ -82,8 +82,23 @@ class Table:
 
     @classmethod
     def from_manifest(cls, config: Mapping[str, Any], tensors: Mapping[str, Any]) -> "Table":
-        """Rebuild from what `q_learning.export` wrote."""
-        return cls(Discretiser.model_validate(config), tensors["q"])
+        """Rebuild from what `training.export` wrote.
+
+        Raises:
+            InvalidInputError: the values are not one row per state.
+        """
+        discretiser, values = Discretiser.model_validate(config), tensors["q"]
+        if values.ndim != 2 or len(values) != discretiser.states:
+            raise InvalidInputError(
+                f"q: want action values of {discretiser.states} states, got shape {values.shape}"
+            )
+        return cls(discretiser, values)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """See `policy.Scorer.sizes`; the numbers are those of `lwmecps-v1`."""
+        nodes, sites = self.discretiser.nodes, self.discretiser.sites
+        return 6 * nodes + sites + 3, self.values.shape[1]
 
     def scores(self, observations: Any) -> NDArray[np.float64]:
         """Action values [B, A] of observations [B, D]."""
