@@ -92,6 +92,11 @@ def decide(policy: LearnedPolicy, request: DecisionRequest) -> Decision:
     wide = policy.act_on(observation)
     spent = 1000 * (time.perf_counter() - begin)
     chosen = int(policy.encoding.to_model(wide)[0])
+    if chosen < 0:
+        raise InvalidInputError(
+            f"observation.action_mask: allows action {int(wide[0])}, which is padding: the "
+            "scenario has no such service or node"
+        )
     return Decision(**_words(policy, chosen), action=int(wide[0]), decision_ms=spent)
 
 
@@ -119,7 +124,8 @@ def to_state(policy: LearnedPolicy, plain: PlainState) -> ClusterState:
     """Turn a plain state into a batch of one.
 
     Raises:
-        InvalidInputError: a name is not in the scenario.
+        InvalidInputError: a name is not in the scenario, or there are replicas on a node that is
+            down.
     """
     scenario = policy.scenario
     services = {service.name: i for i, service in enumerate(scenario.services)}
@@ -145,6 +151,11 @@ def to_state(policy: LearnedPolicy, plain: PlainState) -> ClusterState:
     for name in plain.nodes_down:
         _known("state.nodes_down", name, nodes)
         node_up[0, nodes[name]] = False
+        if (ready + starting)[0, :, nodes[name]].any():
+            raise InvalidInputError(
+                f"state.nodes_down: {name!r} has replicas in placement or starting; a node that is "
+                "down has none"
+            )
     performance = evaluate(scenario, params, ready, demand)
     return ClusterState(
         params=params,
