@@ -7,12 +7,17 @@ import numpy as np
 
 from lwmecps_gym.algorithms.evaluation import Day
 from lwmecps_gym.envs.cluster import Floats
+from lwmecps_gym.platform.errors import InvalidInputError
 
 SMOOTH_H = 0.25
 
 
 def plot_days(days: Sequence[Day], file: Path, title: str) -> None:
-    """Draw mean latency and replicas over the day, one line per policy, as PNG."""
+    """Draw mean latency and replicas over the day, one line per policy, as PNG.
+
+    Raises:
+        InvalidInputError: the file cannot be written.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -32,9 +37,12 @@ def plot_days(days: Sequence[Day], file: Path, title: str) -> None:
     for axes in (latency, replicas):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlim(days[0].hours[0], days[0].hours[-1])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=120)
+        axes.margins(x=0)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file, dpi=120, format="png")
+    except OSError as error:
+        raise InvalidInputError(f"picture {file}: cannot be written: {error}") from error
 
 
 def _smooth(hours: Floats, values: Floats) -> Floats:
