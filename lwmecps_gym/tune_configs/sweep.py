@@ -13,9 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lwmecps_gym.algorithms.ray_session import ray_running  # first: it quietens Ray's import
-
-# isort: split
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
@@ -23,6 +20,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.sample import Domain as TuneDomain
 
 from lwmecps_gym.algorithms.catalog import prepare
+from lwmecps_gym.algorithms.ray_session import ray_running
 from lwmecps_gym.algorithms.training import configure, iteration_values
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.config import Settings
@@ -185,6 +183,10 @@ class _Record(tune.Callback):  # type: ignore[misc]
         self._all_steps = all_steps
         self._on_progress = on_progress
         self._trials: dict[str, SweepTrial] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the listener: Tune keeps a pickle of its callbacks, and a terminal has none."""
+        return {**self.__dict__, "_on_progress": None}
 
     @property
     def trials(self) -> list[SweepTrial]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,13 @@ def result(
     ray_session: None, tmp_path_factory: pytest.TempPathFactory, seen: list[SweepProgress]
 ) -> SweepResult:
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), wandb_mode="disabled")
-    return run_sweep(make_config(), settings, on_progress=seen.append)
+    terminal = threading.RLock()  # like a terminal's, it cannot be sent to another process
+
+    def show(progress: SweepProgress) -> None:
+        with terminal:
+            seen.append(progress)
+
+    return run_sweep(make_config(), settings, on_progress=show)
 
 
 def history(result: SweepResult, trial_id: str) -> list[dict[str, Any]]:
