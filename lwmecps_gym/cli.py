@@ -1,11 +1,12 @@
 """The `lwmecps` command.
 
-With `--json` a command prints one JSON document on stdout and nothing else; progress and errors go
-to stderr. Wrong input ends with one line and exit code 2.
+With `--json` a command prints one JSON document on stdout and nothing else; progress, errors and
+what Ray has to say go to stderr. Wrong input ends with one line and exit code 2.
 """
 
 import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,7 +113,7 @@ def train(
         "env": env,
         "seed": seed,
     }
-    with follow(err) as show:
+    with follow(err) as show, redirect_stdout(sys.stderr):
         task = train_here(request, Settings(), show)
     result = {
         "task_id": task.id,
@@ -176,7 +177,8 @@ def sweep(
     from lwmecps_gym.tune_configs.sweep import load_sweep, run_sweep
 
     loaded = load_sweep(config)
-    with err.status(f"sweep {loaded.name}: starting ...") as status:
+    starting = err.status(f"sweep {loaded.name}: starting ...")
+    with starting as status, redirect_stdout(sys.stderr):
         result = run_sweep(
             loaded,
             Settings(),
@@ -314,7 +316,7 @@ def _name_value(item: str) -> tuple[str, Any]:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}"
+    return "-" if value is None else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _print_json(document: Any) -> None:
