@@ -13,6 +13,7 @@ from lwmecps_gym.platform.errors import StoreUnavailableError
 from lwmecps_gym.platform.training import TrainingService
 from lwmecps_gym.serve_app import problems
 from lwmecps_gym.serve_app.body_limit import BodyLimit
+from lwmecps_gym.serve_app.pages import add_docs
 from lwmecps_gym.serve_app.routers import catalog, health, models, overview, training
 from lwmecps_gym.serve_app.services import Services
 
@@ -37,6 +38,8 @@ def create_app(services: Services) -> FastAPI:
         version=version("lwmecps-gym"),
         summary="Train, store and serve policies that place services on an edge cluster.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         responses=problems.documented(500, 503),
     )
     app.state.services = services
@@ -45,6 +48,7 @@ def create_app(services: Services) -> FastAPI:
     for router in (training, models, overview, catalog):
         app.include_router(router.router, prefix="/api/v1")
     app.include_router(health.router)
+    add_docs(app)
     return app
 
 

@@ -1,5 +1,6 @@
 """The API over real parts, without Ray: trainings, models, decisions, catalog."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -256,3 +257,12 @@ def test_the_platform_is_alive_and_ready(client: TestClient) -> None:
     for path in ("/healthz", "/readyz"):
         assert client.get(path).json() == {"status": "ok"}
     assert client.get("/docs").status_code == 200
+
+
+def test_the_documentation_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/docs").text
+    named = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(named) >= 3
+    for address in named:
+        assert address.startswith("/"), address
+        assert client.get(address).status_code == 200, address
