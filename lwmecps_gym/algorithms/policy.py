@@ -24,11 +24,11 @@ from lwmecps_gym.algorithms.networks import (
 )
 from lwmecps_gym.algorithms.table import Table
 from lwmecps_gym.envs.actions import ActionTable
-from lwmecps_gym.envs.cluster import ClusterState, Ints
+from lwmecps_gym.envs.cluster import Bools, ClusterParams, ClusterState, Ints
 from lwmecps_gym.envs.encoding import Encoding, make_encoding
 from lwmecps_gym.envs.scenario import Scenario, load_scenario
 from lwmecps_gym.platform.artifacts import MANIFEST, WEIGHTS
-from lwmecps_gym.platform.errors import InvalidInputError
+from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -132,10 +132,18 @@ class LearnedPolicy:
 
     def act_on(self, observation: Any) -> Ints:
         """Choose actions for observations as the environment gives them, each [B, ...]."""
-        scores = self._scorer.scores(observation)
-        if isinstance(observation, dict):
-            scores = np.where(observation[MASK] != 0, scores, -np.inf)
-        return self._choose(scores)
+        legal = (
+            observation[MASK] != 0 if isinstance(observation, dict) else self._legal(observation)
+        )
+        return self._choose(np.where(legal, self._scorer.scores(observation), -np.inf))
+
+    def _legal(self, observation: NDArray[np.float32]) -> Bools:
+        """Legal actions [B, A] by observations [B, D] of `lwmecps-v1`, which have no mask."""
+        nodes = len(self.scenario.nodes)
+        replicas = observation[:, :nodes] + observation[:, nodes : 2 * nodes]
+        node_up = observation[:, -2 - nodes : -2] > 0.5
+        params = ClusterParams.of(self.scenario, len(observation))
+        return self.actions.legal(params, np.rint(replicas).astype(np.int64)[:, None], node_up)
 
     def _choose(self, scores: NDArray[np.float64]) -> Ints:
         if self._temperature > 0:  # logits plus Gumbel noise: the largest is drawn by softmax
@@ -153,7 +161,9 @@ def load_policy(directory: Path) -> LearnedPolicy:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         tensors = load_file(directory / WEIGHTS)
         return policy_from(manifest, tensors)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, NotFoundError,
+    ) as error:  # fmt: skip
         raise InvalidInputError(
             f"{directory}: not a model that can be loaded: {type(error).__name__}: {error}"
         ) from error
