@@ -9,9 +9,10 @@ from lwmecps_gym.algorithms.parameters import DQNParameters
 from lwmecps_gym.algorithms.rl_modules import MaskedQNetwork
 
 
-def configure(parameters: DQNParameters, num_envs: int) -> DQNConfig:
-    """RLlib configuration for `num_envs` clusters side by side; environment and seed come later."""
-    epsilon = [[0, 1.0], [parameters.epsilon_steps, parameters.epsilon_end]]
+def configure(parameters: DQNParameters, total_steps: int) -> DQNConfig:
+    """RLlib configuration for a training of `total_steps`; sampling and environment come later."""
+    decay = max(1, round(parameters.epsilon_decay * total_steps))
+    epsilon = [[0, 1.0], [decay, parameters.epsilon_end]]
     buffer: dict[str, Any] = {
         "type": "PrioritizedEpisodeReplayBuffer"
         if parameters.prioritised
@@ -22,9 +23,6 @@ def configure(parameters: DQNParameters, num_envs: int) -> DQNConfig:
         buffer |= {"alpha": 0.6, "beta": 0.4}
     return (
         DQNConfig()
-        .env_runners(
-            num_envs_per_env_runner=num_envs, rollout_fragment_length=parameters.rollout_steps
-        )
         .training(
             lr=parameters.learning_rate,
             gamma=parameters.discount_factor,

@@ -3,7 +3,7 @@
 `learning_rate` and `discount_factor` mean the same in all of them. Unknown names are refused.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +22,9 @@ class Parameters(BaseModel):
     learning_rate: Rate
     discount_factor: Fraction
     num_envs: int = Field(default=64, ge=1, le=4096, description="clusters sampled side by side")
+    rollout_steps: int = Field(
+        default=90, ge=1, le=4096, description="steps of each cluster between updates"
+    )
 
 
 class PPOParameters(Parameters):
@@ -29,9 +32,6 @@ class PPOParameters(Parameters):
 
     learning_rate: Rate = 1e-3
     discount_factor: Fraction = 0.97
-    rollout_steps: int = Field(
-        default=90, ge=8, le=4096, description="steps of each cluster between updates"
-    )
     minibatch_size: int = Field(default=2048, ge=32)
     epochs: int = Field(default=4, ge=1, le=50)
     gae_lambda: Fraction = 0.9
@@ -60,7 +60,9 @@ class DQNParameters(Parameters):
     target_update_steps: int = Field(default=4_000, ge=1)
     n_step: int = Field(default=3, ge=1, le=50)
     epsilon_end: Fraction = 0.02
-    epsilon_steps: int = Field(default=40_000, ge=1, description="steps of linear decay from 1")
+    epsilon_decay: Rate = Field(
+        default=0.4, description="share of the training in which exploration falls from 1, linearly"
+    )
     double_q: bool = True
     dueling: bool = True
     prioritised: bool = True
@@ -79,8 +81,7 @@ class QLearningParameters(Parameters):
     )
     demand_bins: int = Field(default=6, ge=1, le=50)
     epsilon_end: Fraction = 0.05
-    epsilon_steps: int = Field(default=40_000, ge=1, description="steps of linear decay from 1")
+    epsilon_decay: Rate = Field(
+        default=0.7, description="share of the training in which exploration falls from 1, linearly"
+    )
     initial_value: float = Field(default=0.0, le=0, description="optimistic at 0")
-
-
-ModelType = Literal["ppo", "dqn", "q_learning"]

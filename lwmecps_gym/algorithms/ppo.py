@@ -8,13 +8,10 @@ from lwmecps_gym.algorithms.rl_modules import MaskedActorCritic
 
 
 def configure(parameters: PPOParameters, num_envs: int) -> PPOConfig:
-    """RLlib configuration for `num_envs` clusters side by side; environment and seed come later."""
+    """RLlib configuration to sample `num_envs` clusters; environment and seed come later."""
     batch = num_envs * parameters.rollout_steps
     return (
         PPOConfig()
-        .env_runners(
-            num_envs_per_env_runner=num_envs, rollout_fragment_length=parameters.rollout_steps
-        )
         .training(
             lr=parameters.learning_rate,
             gamma=parameters.discount_factor,

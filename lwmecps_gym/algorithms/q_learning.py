@@ -166,24 +166,19 @@ class QLearning(Algorithm):  # type: ignore[misc]
 
 
 def configure(
-    parameters: QLearningParameters, num_envs: int, scenario: Scenario
+    parameters: QLearningParameters, total_steps: int, scenario: Scenario
 ) -> QLearningConfig:
-    """RLlib configuration for `num_envs` clusters side by side; environment and seed come later.
+    """RLlib configuration for a training of `total_steps`; sampling and environment come later.
 
     Raises:
         InvalidInputError: the table would be too large for the scenario.
     """
     discretiser = Discretiser.of(scenario, parameters.demand_bins)
-    return (
-        QLearningConfig()
-        .env_runners(
-            num_envs_per_env_runner=num_envs, rollout_fragment_length=parameters.rollout_steps
-        )
-        .training(
-            lr=parameters.learning_rate,
-            gamma=parameters.discount_factor,
-            epsilon=[[0, 1.0], [parameters.epsilon_steps, parameters.epsilon_end]],
-            initial_value=parameters.initial_value,
-            discretiser=discretiser.model_dump(mode="json"),
-        )
+    decay = max(1, round(parameters.epsilon_decay * total_steps))
+    return QLearningConfig().training(
+        lr=parameters.learning_rate,
+        gamma=parameters.discount_factor,
+        epsilon=[[0, 1.0], [decay, parameters.epsilon_end]],
+        initial_value=parameters.initial_value,
+        discretiser=discretiser.model_dump(mode="json"),
     )

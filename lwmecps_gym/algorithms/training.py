@@ -48,7 +48,7 @@ def configure(task: TrainingTask) -> AlgorithmConfig:
     parameters = validate_parameters(task.model_type, task.parameters)
     scenario = played_scenario(task)
     num_envs = side_by_side(parameters.num_envs, task.total_episodes)
-    config = _configure(parameters, num_envs, scenario)
+    config = _configure(task, parameters, num_envs, scenario)
     name = f"{task.env}-{task.id}"
 
     def make(context: Mapping[str, Any]) -> Any:
@@ -61,6 +61,8 @@ def configure(task: TrainingTask) -> AlgorithmConfig:
         config.environment(name)
         .env_runners(
             num_env_runners=0,
+            num_envs_per_env_runner=num_envs,
+            rollout_fragment_length=parameters.rollout_steps,
             gym_env_vectorize_mode="vector_entry_point",
             env_runner_cls=ArrayEnvRunner,
         )
@@ -68,13 +70,16 @@ def configure(task: TrainingTask) -> AlgorithmConfig:
     )
 
 
-def _configure(parameters: Parameters, num_envs: int, scenario: Scenario) -> AlgorithmConfig:
+def _configure(
+    task: TrainingTask, parameters: Parameters, num_envs: int, scenario: Scenario
+) -> AlgorithmConfig:
+    total_steps = task.total_episodes * scenario.episode_steps
     if isinstance(parameters, PPOParameters):
         return ppo.configure(parameters, num_envs)
     if isinstance(parameters, DQNParameters):
-        return dqn.configure(parameters, num_envs)
+        return dqn.configure(parameters, total_steps)
     assert isinstance(parameters, QLearningParameters)
-    return q_learning.configure(parameters, num_envs, scenario)
+    return q_learning.configure(parameters, total_steps, scenario)
 
 
 def played_scenario(task: TrainingTask) -> Scenario:

@@ -33,7 +33,7 @@ def make_config(**changes: Any) -> SweepConfig:
         "num_samples": 3,
         "max_concurrent": 1,
         "scheduler": {"asha": {"grace_period": 32, "reduction_factor": 2}},
-        "parameters": {"epsilon_steps": 2000},
+        "parameters": {"epsilon_decay": 0.5},
         "search_space": {
             "epsilon_end": {"choice": [0.02, 1.0]},
             "demand_bins": {"choice": [2, TOO_MANY_BINS]},
