@@ -84,4 +84,8 @@ class QLearningParameters(Parameters):
     epsilon_decay: Rate = Field(
         default=0.7, description="share of the training in which exploration falls from 1, linearly"
     )
-    initial_value: float = Field(default=0.0, le=0, description="optimistic at 0")
+    initial_value: float = Field(
+        default=-8.0,
+        le=0,
+        description="of what was never tried; at 0 every untried action looks best",
+    )
