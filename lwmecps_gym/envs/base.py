@@ -12,7 +12,8 @@ from lwmecps_gym.envs.actions import ActionTable
 from lwmecps_gym.envs.cluster import Bools, ClusterState, Ints
 from lwmecps_gym.envs.encoding import Encoding, Observation, make_encoding
 from lwmecps_gym.envs.scenario import Scenario, load_scenario
-from lwmecps_gym.envs.simulator import ClusterModel, Step
+from lwmecps_gym.envs.simulator import ClusterModel, KernelName
+from lwmecps_gym.envs.step import Step
 from lwmecps_gym.platform.errors import IllegalActionError, InvalidInputError
 
 IllegalAction = Literal["nothing", "raise"]
@@ -63,6 +64,7 @@ class Core:
         random_start: bool = False,
         illegal_action: IllegalAction = "nothing",
         backend: str = "simulator",
+        kernel: KernelName = "compiled",
         make_live: Callable[[Scenario, bool], Backend] | None = None,
     ) -> None:
         self.scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
@@ -75,13 +77,19 @@ class Core:
         self.encoding: Encoding = make_encoding(
             env_id, self.scenario, moves=moves, max_services=max_services, max_nodes=max_nodes
         )
+        self.batch = batch
         self.random_start = random_start
         self.illegal_action = illegal_action
         use_moves = self.encoding.actions.moves
         self.backend: Backend
         if backend == "simulator":
             self.backend = ClusterModel(
-                self.scenario, batch, moves=use_moves, randomise=randomise, failures=failures
+                self.scenario,
+                batch,
+                moves=use_moves,
+                randomise=randomise,
+                failures=failures,
+                kernel=kernel,
             )
         elif backend == "kubernetes" and batch == 1:
             from lwmecps_gym.envs.kubernetes_backend import KubernetesBackend
@@ -99,15 +107,19 @@ class Core:
         unknown = sorted(set(options) - {"start_s", "placement"})
         if unknown:
             raise InvalidInputError(f"reset options: {unknown} are none of start_s, placement")
-        interval = self.scenario.control_interval_s
+        interval, placement = self.scenario.control_interval_s, options.get("placement")
+        start = options.get("start_s")
+        if start is not None or not self.random_start:
+            self.backend.reset(rngs, start, placement)
+            return
         for index, rng in rngs.items():
-            start = options.get("start_s")
-            if start is None and self.random_start:
-                start = int(rng.integers(int(86_400 // interval) or 1)) * interval
-            self.backend.reset({index: rng}, start, options.get("placement"))
+            step = int(rng.integers(int(86_400 // interval) or 1))
+            self.backend.reset({index: rng}, step * interval, placement)
 
     def observe(self) -> Observation:
-        """Observations [B, ...]."""
+        """Observations [B, ...], in new arrays."""
+        if isinstance(self.backend, ClusterModel):
+            return self.backend.observe(self.encoding)
         encoded: Observation = self.encoding.encode(self.backend.state(), self.backend.legal())
         return encoded
 
@@ -120,33 +132,35 @@ class Core:
         """
         actions = np.asarray(actions, dtype=np.int64)
         count = int(self.encoding.action_space.n)
-        legal = self.backend.legal()
-        batch = len(legal)
-        if actions.shape != (batch,) or ((actions < 0) | (actions >= count)).any():
+        if actions.shape != (self.batch,) or ((actions < 0) | (actions >= count)).any():
             raise InvalidInputError(
-                f"actions: want {batch} numbers from 0 to {count - 1}, got {actions.tolist()}"
+                f"actions: want {self.batch} numbers from 0 to {count - 1}, got {actions.tolist()}"
             )
         chosen = np.asarray(self.encoding.to_model(actions))
-        illegal = (chosen < 0) | ~legal[np.arange(batch), chosen]
+        padding = chosen < 0
+        if not isinstance(self.backend, ClusterModel):
+            illegal = padding | ~self.backend.legal()[np.arange(self.batch), chosen]
+        else:
+            illegal = padding | self.backend.illegal(np.maximum(chosen, 0))
         if self.illegal_action == "nothing":
             chosen = np.where(illegal, 0, chosen)
-        elif (chosen < 0).any():
-            padding = actions[chosen < 0].tolist()
+            if isinstance(self.backend, ClusterModel):
+                return self.backend.step_legal(chosen), illegal
+        elif padding.any():
             raise IllegalActionError(
-                f"actions {padding} are padding: the scenario has no such service or node; "
-                "choose ones that the action mask allows"
+                f"actions {actions[padding].tolist()} are padding: the scenario has no such "
+                "service or node; choose ones that the action mask allows"
             )
         return self.backend.step(chosen), illegal
 
 
 def step_info(step: Step, illegal: Bools) -> dict[str, NDArray[Any]]:
     """What `info` holds of a step, each [B]: every term of the cost, and what it is made of."""
-    performance = step.performance
     return {
         **{f"cost_{name}": term for name, term in step.terms.items()},
-        "latency_ms": performance.latency_ms,
-        "violated": performance.violated,
-        "failed": performance.failed,
+        "latency_ms": step.latency_ms,
+        "violated": step.violated,
+        "failed": step.failed,
         "migrations": step.migrations,
         "illegal_action": illegal,
     }
@@ -272,5 +286,6 @@ class PlacementVectorEnv(gym.vector.VectorEnv[Any, Any, NDArray[np.int64]]):
             reward = np.where(over, 0.0, reward)
             info = {name: np.where(over, np.zeros_like(v), v) for name, v in info.items()}
         truncated = self._t >= self.scenario.episode_steps
-        info |= {f"_{name}": ~over for name in list(info)}
+        played = ~over
+        info |= {f"_{name}": played for name in list(info)}
         return self.core.observe(), reward, np.zeros(self.num_envs, dtype=bool), truncated, info

@@ -1,10 +1,11 @@
 """Arrays that describe a batch of clusters: what is fixed in an episode, and what changes.
 
-Axes: B clusters, S services, N nodes, U sites, R resources (`RESOURCES`), A actions.
+Axes: B clusters, S services, N nodes, U sites, R resources (`RESOURCES`), A actions, H sites near a
+node.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ Bools = NDArray[np.bool_]
 
 RESOURCES = ("cpu", "memory_mib", "tx_mbps", "rx_mbps", "pods")
 EARTH_RADIUS_KM = 6371.0
+NEAR_SITES = 16
+"""H, unless there are fewer sites: what a node has to do with sites is asked of these."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class ClusterParams:
         slo_ms: [B, S].
         rtt_ms: round trip between site and node, [B, U, N].
         nearest: nodes by rising `rtt_ms` (ties by index), [B, U, N].
+        near_sites: the sites nearest to a node by rising `rtt_ms` (ties by index), [B, N, H].
         demand_factor: factor on the demand, [B].
         min_replicas, max_replicas: [S].
         startup_steps: whole steps before a new replica serves, [S].
@@ -42,14 +46,22 @@ class ClusterParams:
     slo_ms: Floats
     rtt_ms: Floats
     nearest: Ints
+    near_sites: Ints
     demand_factor: Floats
     min_replicas: Ints
     max_replicas: Ints
     startup_steps: Ints
 
     @classmethod
-    def of(cls, scenario: "Scenario", batch: int = 1) -> "ClusterParams":
-        """Arrays of a scenario, the same for each of `batch` clusters."""
+    def of(cls, scenario: "Scenario", batch: int = 1, *, own_rtt: bool = True) -> "ClusterParams":
+        """Arrays of a scenario, the same for each of `batch` clusters.
+
+        Args:
+            scenario: what they describe.
+            batch: B.
+            own_rtt: give each cluster round-trip times that can be drawn anew; else all share one
+                read-only matrix, which is the largest of the arrays.
+        """
         nodes, services = scenario.nodes, scenario.services
         capacity = np.array(
             [[n.cpu, n.memory_mib, n.tx_mbps, n.rx_mbps, n.max_pods] for n in nodes], dtype=float
@@ -57,16 +69,23 @@ class ClusterParams:
         request = np.array([[s.cpu, s.memory_mib, s.tx_mbps, s.rx_mbps, 1] for s in services])
         rtt = rtt_matrix(scenario)
 
+        nearest, near_sites = _orders(rtt)
+
         def tile(values: Floats) -> Floats:
             return np.repeat(np.asarray(values, dtype=np.float64)[None], batch, axis=0)
+
+        def tile_rtt(values: NDArray[Any]) -> NDArray[Any]:
+            shared = np.broadcast_to(values, (batch, *values.shape))
+            return shared.copy() if own_rtt else shared
 
         return cls(
             capacity=tile(capacity),
             request=tile(request),
             rate=tile(np.array([s.rate_rps for s in services])),
             slo_ms=tile(np.array([s.slo_ms for s in services])),
-            rtt_ms=tile(rtt),
-            nearest=np.repeat(np.argsort(rtt, axis=-1, kind="stable")[None], batch, axis=0),
+            rtt_ms=tile_rtt(rtt),
+            nearest=tile_rtt(nearest),
+            near_sites=tile_rtt(near_sites),
             demand_factor=np.ones(batch),
             min_replicas=np.array([s.min_replicas for s in services]),
             max_replicas=np.array([s.max_replicas for s in services]),
@@ -86,9 +105,10 @@ class ClusterParams:
             (self.demand_factor[index : index + 1], base.demand_factor, ranges.demand),
         ]
         for values, mean, scale in pairs:
-            values[...] = mean * rng.uniform(*scale, size=mean.shape) if scale else mean
+            if scale:
+                values[...] = mean * rng.uniform(*scale, size=mean.shape)
         if ranges.rtt:
-            self.nearest[index] = np.argsort(self.rtt_ms[index], axis=-1, kind="stable")
+            self.nearest[index], self.near_sites[index] = _orders(self.rtt_ms[index])
 
     def take(self, index: Ints) -> "ClusterParams":
         """Select clusters (with repetition where `index` repeats)."""
@@ -151,19 +171,26 @@ def rtt_matrix(scenario: "Scenario") -> Floats:
 
     Given ones win; others are `rtt_base_ms + ms_per_km * great-circle distance` (haversine).
     """
-    matrix = np.empty((len(scenario.sites), len(scenario.nodes)))
+    # places that are not known become NaN; a valid scenario gives the times to and from them
+    sites, nodes = (
+        np.radians(np.array([[item.lat, item.lon] for item in items], dtype=float))
+        for items in (scenario.sites, scenario.nodes)
+    )
+    delta = nodes[None] - sites[:, None]
+    half = (
+        np.sin(delta[..., 0] / 2) ** 2
+        + np.cos(sites[:, None, 0]) * np.cos(nodes[None, :, 0]) * np.sin(delta[..., 1] / 2) ** 2
+    )
+    distance_km = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(half))
+    matrix = scenario.rtt_base_ms + scenario.ms_per_km * distance_km
+    column = {node.name: n for n, node in enumerate(scenario.nodes)}
     for u, site in enumerate(scenario.sites):
-        for n, node in enumerate(scenario.nodes):
-            if node.name in site.rtt_ms:
-                matrix[u, n] = site.rtt_ms[node.name]
-                continue
-            lat1, lon1, lat2, lon2 = np.radians(
-                np.array([site.lat, site.lon, node.lat, node.lon], dtype=float)
-            )
-            half = (
-                np.sin((lat2 - lat1) / 2) ** 2
-                + np.cos(lat1) * np.cos(lat2) * np.sin((lon2 - lon1) / 2) ** 2
-            )
-            distance_km = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(half))
-            matrix[u, n] = scenario.rtt_base_ms + scenario.ms_per_km * distance_km
-    return matrix
+        for name, rtt_ms in site.rtt_ms.items():
+            matrix[u, column[name]] = rtt_ms
+    return np.asarray(matrix)
+
+
+def _orders(rtt_ms: Floats) -> tuple[Ints, Ints]:
+    """`nearest` [U, N] and `near_sites` [N, H] of round-trip times [U, N]."""
+    nearest = np.argsort(rtt_ms, axis=1, kind="stable")
+    return nearest, np.argsort(rtt_ms.T, axis=1, kind="stable")[:, :NEAR_SITES]

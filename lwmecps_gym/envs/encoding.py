@@ -49,11 +49,12 @@ def _features(state: ClusterState) -> list[Floats]:
         np.minimum(state.latency_ms / (4 * state.params.slo_ms), 10.0),
         (state.free[..., :2] / capacity[..., :2]).reshape(batch, -1),
         state.node_up,
-        _clock(state.time_s),
+        clock_of(state.time_s),
     ]
 
 
-def _clock(time_s: Floats) -> Floats:
+def clock_of(time_s: Floats) -> Floats:
+    """Sine and cosine of the time of day, [B, 2], at `time_s` [B]."""
     angle = 2 * np.pi * time_s / 86_400
     return np.stack([np.sin(angle), np.cos(angle)], axis=-1)
 
@@ -71,6 +72,7 @@ class FlatEncoding:
     scenario: Scenario
     masked: bool
     moves: bool | None
+    size: int = field(init=False)
     actions: ActionTable = field(init=False)
     observation_space: gym.Space[Any] = field(init=False)
     action_space: gym.spaces.Discrete[Any] = field(init=False)
@@ -88,6 +90,7 @@ class FlatEncoding:
         low = np.zeros_like(high)
         low[-2 - 3 * nodes : -2 - nodes] = -LIMIT  # others can overcommit a live node
         low[-2:] = -1
+        self.size = len(low)
         vector = gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
         self.action_space = gym.spaces.Discrete(len(self.actions))
         self.observation_space = vector
@@ -130,8 +133,10 @@ class StructuredEncoding:
       replicas kept busy; latency over four times the SLO; cores per replica; rate / 100;
       SLO / 100 ms; replicas that may be added / 4.
     - pairs [S, N, 7]: ready; starting; utilisation; demand in replicas kept busy of the sites for
-      which the node is the nearest; demand-weighted mean round trip to the node / 100 ms; share of
-      the demand for which round trip plus mean service time keep the SLO; one more replica fits.
+      which the node is the nearest; mean round trip to the node / 100 ms of the demand near it;
+      share of the demand near it for which round trip plus mean service time keep the SLO; one more
+      replica fits. What is near a node are the 16 sites (`NEAR_SITES`) with the shortest round
+      trip to it, all sites where they are fewer: so the features take no more than S (U + N) work.
     - clock [2]: sine and cosine of the time of day.
     - action_mask [A]: legal actions, for the padded sizes.
     """
@@ -143,8 +148,10 @@ class StructuredEncoding:
     actions: ActionTable = field(init=False)
     observation_space: gym.Space[Any] = field(init=False)
     action_space: gym.spaces.Discrete[Any] = field(init=False)
+    padded: bool = field(init=False)
     _padded: Ints = field(init=False)
     _model: Ints = field(init=False)
+    _layout: list[tuple[str, tuple[int, ...], Any]] = field(init=False)
 
     def __post_init__(self) -> None:
         services, nodes = len(self.scenario.services), len(self.scenario.nodes)
@@ -160,30 +167,36 @@ class StructuredEncoding:
         self._model = np.full(len(wide), -1)
         self._model[self._padded] = np.arange(len(self.actions))
         s, n = self.max_services, self.max_nodes
+        self.padded = (services, nodes) != (s, n)
         self.action_space = gym.spaces.Discrete(len(wide))
-        self.observation_space = gym.spaces.Dict(
-            {
-                "nodes": _box(n, len(NODE_FEATURES)),
-                "services": _box(s, len(SERVICE_FEATURES)),
-                "pairs": _box(s, n, len(PAIR_FEATURES)),
-                "clock": gym.spaces.Box(-1, 1, (2,), np.float32),
-                "action_mask": gym.spaces.Box(0, 1, (len(wide),), np.int8),
-            }
-        )
+        boxes = {
+            "nodes": _box(n, len(NODE_FEATURES)),
+            "services": _box(s, len(SERVICE_FEATURES)),
+            "pairs": _box(s, n, len(PAIR_FEATURES)),
+            "clock": gym.spaces.Box(-1, 1, (2,), np.float32),
+            "action_mask": gym.spaces.Box(0, 1, (len(wide),), np.int8),
+        }
+        self.observation_space = gym.spaces.Dict({**boxes})
+        self._layout = [(name, box.shape, box.dtype) for name, box in boxes.items()]
 
     def encode(self, state: ClusterState, legal: Bools) -> Observation:
         """See `Encoding.encode`."""
-        batch = len(state.time_s)
-        s, n = self.max_services, self.max_nodes
-        mask = np.zeros((batch, len(self._model)), dtype=np.int8)
-        mask[:, self._padded] = legal
-        return {
-            "nodes": _pad(self._nodes(state), (batch, n)),
-            "services": _pad(self._services(state), (batch, s)),
-            "pairs": _pad(self._pairs(state), (batch, s, n)),
-            "clock": _clock(state.time_s).astype(np.float32),
-            "action_mask": mask,
-        }
+        observation = self.empty(len(state.time_s))
+        for name, values in (
+            ("nodes", self._nodes(state)),
+            ("services", self._services(state)),
+            ("pairs", self._pairs(state)),
+            ("clock", clock_of(state.time_s)),
+        ):
+            there = tuple(slice(size) for size in values.shape)
+            observation[name][there] = np.clip(values, -LIMIT, LIMIT)
+        observation["action_mask"][:, self._padded] = legal
+        return observation
+
+    def empty(self, batch: int) -> dict[str, NDArray[Any]]:
+        """New arrays for observations, [B, ...]; what is padding is 0 and stays so."""
+        new = np.zeros if self.padded else np.empty
+        return {name: new((batch, *shape), dtype) for name, shape, dtype in self._layout}
 
     def to_model(self, actions: Ints) -> Ints:
         """See `Encoding.to_model`; padded actions, which the mask forbids, become -1."""
@@ -215,19 +228,22 @@ class StructuredEncoding:
 
     def _pairs(self, state: ClusterState) -> Floats:
         params, demand = state.params, state.demand
-        nodes = params.capacity.shape[1]
-        nearest = np.eye(nodes)[params.nearest[..., 0]]
-        total = np.maximum(demand.sum(-1), 1e-9)[..., None]
-        spare = (params.slo_ms - 1000 / params.rate)[:, :, None, None] - params.rtt_ms[:, None]
-        within = np.einsum("bsu,bsun->bsn", demand, spare >= 0) / total
-        rtt = np.einsum("bsu,bun->bsn", demand, params.rtt_ms) / total
+        batch, services, nodes = state.ready.shape
+        b, s, n = np.ogrid[:batch, :services, :nodes]
+        nearest_demand = np.zeros(state.ready.shape)
+        np.add.at(nearest_demand, (b, s, params.nearest[:, None, :, 0]), demand)
+        near = params.near_sites
+        near_rtt = params.rtt_ms[b, near, n.reshape(1, -1, 1)][:, None]
+        near_demand = demand[b[..., None], s[..., None], near[:, None]]
+        total = np.maximum(near_demand.sum(-1), 1e-9)
+        spare = (params.slo_ms - 1000 / params.rate)[..., None, None] - near_rtt
         features = [
             state.ready,
             state.starting,
             state.utilisation,
-            np.einsum("bsu,bun->bsn", demand, nearest) / params.rate[..., None],
-            rtt / 100,
-            within,
+            nearest_demand / params.rate[..., None],
+            (near_demand * near_rtt).sum(-1) / total / 100,
+            (near_demand * (spare >= 0)).sum(-1) / total,
             fits(params, state.free) & state.node_up[:, None, :],
         ]
         return np.stack(features, axis=-1)
@@ -240,12 +256,6 @@ def _box(*shape: int) -> gym.spaces.Box:
 def _keys(table: ActionTable) -> list[tuple[int, ...]]:
     columns = (table.kind, table.service, table.source, table.target)
     return list(zip(*(column.tolist() for column in columns), strict=True))
-
-
-def _pad(values: Floats, leading: tuple[int, ...]) -> NDArray[np.float32]:
-    padded = np.zeros((*leading, values.shape[-1]), dtype=np.float32)
-    padded[tuple(slice(size) for size in values.shape)] = np.clip(values, -LIMIT, LIMIT)
-    return padded
 
 
 def make_encoding(

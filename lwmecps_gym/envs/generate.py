@@ -38,7 +38,7 @@ def random_scenario(nodes: int, services: int, seed: int = 0) -> Scenario:
                     "rx_mbps": 5,
                     "rate_rps": float(rng.uniform(50, 250)),
                     "slo_ms": float(rng.uniform(40, 100)),
-                    "max_replicas": 2 * nodes,
+                    "max_replicas": min(2 * nodes, 1000),
                     "startup_s": 20,
                 }
                 for s in range(services)

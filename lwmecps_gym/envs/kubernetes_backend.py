@@ -194,7 +194,7 @@ class KubernetesBackend:
         replicas = self._live.replicas[None]
         terms = cost_terms(self.scenario, params, replicas, performance, migrations)
         self._model.t += 1
-        return Step(terms=terms, performance=performance, migrations=migrations)
+        return Step.of(terms, performance, migrations)
 
     def _check(self, actions: Ints) -> int:
         chosen = np.asarray(actions)

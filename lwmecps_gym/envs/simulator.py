@@ -1,32 +1,26 @@
 """The cluster model: B clusters stepped at once. A single environment is B = 1."""
 
-from dataclasses import dataclass
-from functools import cached_property
 from numbers import Real
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from lwmecps_gym.envs.actions import ActionTable, Kind
 from lwmecps_gym.envs.cluster import Bools, ClusterParams, ClusterState, Floats, Ints
-from lwmecps_gym.envs.performance import Performance, cost_terms, evaluate
+from lwmecps_gym.envs.encoding import Encoding, Observation
+from lwmecps_gym.envs.performance import cost_terms, evaluate
 from lwmecps_gym.envs.placement import check_placement, spread_minimum
 from lwmecps_gym.envs.scenario import Scenario
-from lwmecps_gym.envs.workload import Workload
+from lwmecps_gym.envs.step import Step
+from lwmecps_gym.envs.workload import Means, Workload
 from lwmecps_gym.platform.errors import IllegalActionError, InvalidInputError
 
+if TYPE_CHECKING:
+    from lwmecps_gym.envs.compiled.kernel import Kernel
 
-@dataclass(frozen=True)
-class Step:
-    """What one step brought: weighted cost terms [B], performance, pods started or moved [B]."""
+__all__ = ["ClusterModel", "KernelName", "Step"]
 
-    terms: dict[str, Floats]
-    performance: Performance
-    migrations: Floats
-
-    @cached_property
-    def cost(self) -> Floats:
-        """Sum of the terms, [B]."""
-        return np.asarray(sum(self.terms.values()))
+KernelName = Literal["reference", "compiled"]
 
 
 class ClusterModel:
@@ -44,6 +38,9 @@ class ClusterModel:
         randomise: draw each episode from the scenario's `randomise` ranges.
         failures: let nodes fail as the scenario's `failures` say.
         horizon: steps that an episode may have; `episode_steps` of the scenario unless given.
+        kernel: "reference", NumPy code whose steps tell all of `Performance`; or "compiled", the
+            same model some hundred times faster, whose steps tell only what the environments need.
+            They agree but for rounding.
     """
 
     def __init__(
@@ -55,13 +52,18 @@ class ClusterModel:
         randomise: bool = False,
         failures: bool = True,
         horizon: int | None = None,
+        kernel: KernelName = "reference",
     ) -> None:
+        if kernel not in ("reference", "compiled"):
+            raise InvalidInputError(f"kernel: {kernel!r} is neither 'reference' nor 'compiled'")
         self.scenario = scenario
         self.batch = batch
+        own_rtt = randomise and scenario.randomise.rtt is not None
         self.base = ClusterParams.of(scenario)
-        self.params = ClusterParams.of(scenario, batch)
+        self.params = ClusterParams.of(scenario, batch, own_rtt=own_rtt)
         self.actions = ActionTable.of(len(scenario.services), len(scenario.nodes), moves)
         self.workload = Workload.of(scenario)
+        self._means = Means(self.workload)
         self.horizon = horizon or scenario.episode_steps
         self._randomise = randomise
         self._failures = failures and scenario.failures.node_mtbf_s > 0
@@ -71,18 +73,44 @@ class ClusterModel:
         stages = int(self.params.startup_steps.max())
         self.start_s = np.zeros(batch)
         self.t = np.zeros(batch, dtype=np.int64)
-        self.ready = np.zeros((batch, services, nodes), dtype=np.int64)
-        self._stages = np.zeros((batch, services, nodes, stages), dtype=np.int64)
+        counts = np.int16 if kernel == "compiled" else np.int64  # what is small stays in caches
+        self.ready = np.zeros((batch, services, nodes), dtype=counts)
+        self._stages = np.zeros((batch, services, nodes, stages), dtype=counts)
         self.node_up = np.ones((batch, nodes), dtype=bool)
-        self._requests = np.zeros((batch, self.horizon + 1, sites))
-        self._shares = np.zeros((batch, self.horizon + 1, services))
-        self._up = np.ones((batch, self.horizon + 1, nodes if self._failures else 0), dtype=bool)
+        length = self.horizon + 1
+        self._requests = np.zeros((length, batch, sites))
+        self._shares = np.zeros((length, batch, services))
+        self._up = np.ones((length, batch, nodes if self._failures else 0), dtype=bool)
         self._utilisation = np.zeros((batch, services, nodes))
         self._latency_ms = np.zeros((batch, services))
         self._fresh = np.ones(batch, dtype=bool)
         self._mask: Bools | None = None
         least = scenario.randomise.least_cpu if randomise else 1.0  # it fits whatever is drawn
         self.initial_placement = spread_minimum(scenario, least)
+        self._kernel: Kernel | None = None
+        if kernel == "compiled":
+            self._kernel = self._compile(own_rtt)
+
+    def _compile(self, own_rtt: bool) -> "Kernel":
+        from lwmecps_gym.envs.compiled.kernel import Kernel  # imports the compiler
+
+        return Kernel(
+            self.scenario,
+            self.params,
+            self.actions,
+            own_rtt=own_rtt,
+            failures=self._failures,
+            t=self.t,
+            fresh=self._fresh,
+            ready=self.ready,
+            stages=self._stages,
+            node_up=self.node_up,
+            up=self._up,
+            requests=self._requests,
+            shares=self._shares,
+            utilisation=self._utilisation,
+            latency_ms=self._latency_ms,
+        )
 
     def reset(
         self,
@@ -116,18 +144,20 @@ class ClusterModel:
             first = self.initial_placement
             if placement is not None:
                 first = check_placement(placement, self.params.take(np.array([index])))
-            times = begin + interval * np.arange(-1, self.horizon, dtype=np.float64)
+            mean, shares = self._means.of_episode(begin, self.horizon)
             factor = self.params.demand_factor[index]
-            self._requests[index] = factor * self.workload.sample_requests(times, rng)
-            self._shares[index] = self.workload.shares(times)
+            self._requests[:, index] = factor * self.workload.sample_around(mean, rng)
+            self._shares[:, index] = shares
             self.start_s[index], self.t[index] = begin, 0
             self.ready[index] = first
             self._stages[index] = 0
             self.node_up[index] = True
             if self._failures:
-                self._up[index] = self._draw_failures(rng)
+                self._up[:, index] = self._draw_failures(rng)
             self._fresh[index] = True
         self._mask = None
+        if self._kernel:
+            self._kernel.begin(np.array(list(rngs), dtype=np.int64))
 
     def _draw_failures(self, rng: np.random.Generator) -> Bools:
         failures, interval = self.scenario.failures, self.scenario.control_interval_s
@@ -135,6 +165,9 @@ class ClusterModel:
         repair = -np.expm1(-interval / failures.node_mttr_s)
         draws = rng.random((self.horizon + 1, len(self.scenario.nodes)))
         up = np.ones(draws.shape, dtype=bool)
+        if self._kernel:
+            self._kernel.node_history(draws, fail, repair, up)
+            return up
         for t in range(1, len(up)):
             up[t] = np.where(up[t - 1], draws[t] >= fail, draws[t] < repair)
         return up
@@ -158,7 +191,7 @@ class ClusterModel:
         """Demand in requests/s, [B, S, U]; offset -1 was measured last, 0 is the step to come."""
         index = np.minimum(self.t + 1 + offset, self.horizon)
         rows = np.arange(self.batch)
-        return self._shares[rows, index][:, :, None] * self._requests[rows, index][:, None, :]
+        return self._shares[index, rows][:, :, None] * self._requests[index, rows][:, None, :]
 
     def legal(self) -> Bools:
         """Which actions can be applied now, [B, A]."""
@@ -169,7 +202,9 @@ class ClusterModel:
     def state(self) -> ClusterState:
         """What a policy sees now. The arrays are copies, except for the parameters."""
         demand = self.demand_at(-1)
-        if self._fresh.any():
+        if self._kernel:
+            self._kernel.measure_first()
+        elif self._fresh.any():
             before = evaluate(self.scenario, self.params, self.ready, demand)
             fresh = self._fresh[:, None]
             self._utilisation = np.where(fresh[..., None], before.utilisation, self._utilisation)
@@ -178,13 +213,28 @@ class ClusterModel:
         return ClusterState(
             params=self.params,
             time_s=self.time_s,
-            ready=self.ready.copy(),
+            ready=self.ready.astype(np.int64),
             starting=self.starting,
             node_up=self.node_up.copy(),
             demand=demand,
-            utilisation=self._utilisation,
-            latency_ms=self._latency_ms,
+            utilisation=self._utilisation.copy(),
+            latency_ms=self._latency_ms.copy(),
         )
+
+    def observe(self, encoding: Encoding) -> Observation:
+        """What `encoding` makes of the state and the legal actions, in new arrays [B, ...]."""
+        if self._kernel:
+            observation = self._kernel.observe(encoding, self.time_s)
+            if observation is not None:
+                return observation
+        encoded: Observation = encoding.encode(self.state(), self.legal())
+        return encoded
+
+    def illegal(self, actions: Ints) -> Bools:
+        """Which of `actions` [B], one per cluster, cannot be applied now, [B]."""
+        if self._kernel:
+            return self._kernel.illegal(actions)
+        return ~self.legal()[np.arange(self.batch), actions]
 
     def step(self, actions: Ints) -> Step:
         """Apply one action per cluster, [B], and play one control interval.
@@ -195,6 +245,13 @@ class ClusterModel:
         """
         actions = np.asarray(actions, dtype=np.int64)
         self._check(actions)
+        return self.step_legal(actions)
+
+    def step_legal(self, actions: Ints) -> Step:
+        """`step` without a check, for who has just asked `illegal`."""
+        self._mask = None
+        if self._kernel:
+            return self._kernel.step(actions)
         self._apply(actions)
         performance = evaluate(self.scenario, self.params, self.ready, self.demand_at(0))
         kind = self.actions.kind[actions]
@@ -204,8 +261,7 @@ class ClusterModel:
         self._utilisation = performance.utilisation
         self._latency_ms = performance.service_latency_ms
         self._fresh[:] = False
-        self._mask = None
-        return Step(terms=terms, performance=performance, migrations=migrations)
+        return Step.of(terms, performance, migrations)
 
     def _check(self, actions: Ints) -> None:
         if (
@@ -217,7 +273,7 @@ class ClusterModel:
                 f"actions: want {self.batch} numbers from 0 to {len(self.actions) - 1}, "
                 f"got {actions.tolist()}"
             )
-        wrong = np.flatnonzero(~self.legal()[np.arange(self.batch), actions])
+        wrong = np.flatnonzero(self.illegal(actions))
         if wrong.size:
             first = int(wrong[0])
             names = [s.name for s in self.scenario.services], [n.name for n in self.scenario.nodes]
@@ -261,17 +317,6 @@ class ClusterModel:
         self.t += 1
         if self._failures:
             rows = np.arange(self.batch)
-            self.node_up = self._up[rows, np.minimum(self.t, self.horizon)]
+            self.node_up = self._up[np.minimum(self.t, self.horizon), rows]
             self.ready *= self.node_up[:, None, :]
             self._stages *= self.node_up[:, None, :, None]
-
-    def use_placement(self, ready: Ints, starting: Ints, node_up: Bools) -> None:
-        """Overwrite the placement by what a live cluster reports, each [B, ...]."""
-        self.ready[...], self.node_up[...] = ready, node_up
-        if self._stages.shape[-1]:
-            self._stages[...] = 0
-            self._stages[..., 0] = starting
-        else:
-            self.ready += starting
-        self._fresh[:] = True
-        self._mask = None

@@ -74,7 +74,10 @@ class Workload:
 
     def sample_requests(self, times_s: Floats, rng: np.random.Generator) -> Floats:
         """Draw requests/s of each site, [T, U], at `times_s` [T]."""
-        mean = self.mean_requests(times_s)
+        return self.sample_around(self.mean_requests(times_s), rng)
+
+    def sample_around(self, mean: Floats, rng: np.random.Generator) -> Floats:
+        """Draw requests/s around `mean`, of the same shape."""
         if isinstance(self.config, Poisson):
             per_user = self.config.requests_per_user_rps
             return np.asarray(rng.poisson(mean / per_user) * per_user, dtype=np.float64)
@@ -93,6 +96,32 @@ class Workload:
     def mean_demand(self, times_s: Floats) -> Floats:
         """Mean demand in requests/s, [T, S, U], at `times_s` [T]."""
         return self.shares(times_s)[:, :, None] * self.mean_requests(times_s)[:, None, :]
+
+
+class Means:
+    """Means of a workload at whole intervals, worked out once for all episodes."""
+
+    def __init__(self, workload: Workload) -> None:
+        self._workload = workload
+        self._requests, self._shares = self._at(0.0, 0)
+
+    def of_episode(self, start_s: float, steps: int) -> tuple[Floats, Floats]:
+        """Mean requests/s [T, U] and shares [T, S] of an episode, not to be written to.
+
+        T is 1 + `steps`; the first row is that of the interval before `start_s`.
+        """
+        first = start_s / self._workload.interval_s
+        if not first.is_integer() or start_s > 2 * DAY_S:  # few episodes begin there
+            return self._at(start_s, steps)
+        rows = slice(int(first), int(first) + steps + 1)
+        if len(self._requests) < rows.stop:
+            self._requests, self._shares = self._at(0.0, 2 * rows.start + steps)
+        return self._requests[rows], self._shares[rows]
+
+    def _at(self, start_s: float, steps: int) -> tuple[Floats, Floats]:
+        interval_s = self._workload.interval_s
+        times_s = start_s + interval_s * np.arange(-1, steps, dtype=np.float64)
+        return self._workload.mean_requests(times_s), self._workload.shares(times_s)
 
 
 def _day(hours: Floats, low: float) -> Floats:
