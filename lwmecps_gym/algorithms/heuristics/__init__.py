@@ -1,4 +1,4 @@
-"""What people do today, as policies: fixed plans, Kubernetes' own rules, and greedy choices.
+"""What people do today, as policies: fixed plans, Kubernetes' own rules, greedy choices, optima.
 
 Every policy acts under the same rule, one action per control interval; those that want a whole
 placement go there step by step, adding before they remove.
@@ -7,6 +7,7 @@ placement go there step by step, adding before they remove.
 from lwmecps_gym.algorithms.heuristics.autoscaler import HorizontalPodAutoscaler
 from lwmecps_gym.algorithms.heuristics.base import Heuristic, Random
 from lwmecps_gym.algorithms.heuristics.greedy import GreedyCost, GreedyLatency, GreedyLoad
+from lwmecps_gym.algorithms.heuristics.optimal import Optimum, StaticBest
 from lwmecps_gym.algorithms.heuristics.plans import (
     KubeDefault,
     Static,
@@ -26,8 +27,10 @@ __all__ = [
     "Heuristic",
     "HorizontalPodAutoscaler",
     "KubeDefault",
+    "Optimum",
     "Random",
     "Static",
+    "StaticBest",
     "Uniform",
     "make_heuristic",
     "mean_demand",
@@ -39,7 +42,7 @@ HEURISTICS: dict[str, type[Heuristic]] = {
     policy.name: policy
     for policy in (
         Random, Static, Uniform, GreedyLatency, GreedyLoad, GreedyCost, KubeDefault,
-        HorizontalPodAutoscaler,
+        HorizontalPodAutoscaler, StaticBest, Optimum,
     )
 }  # fmt: skip
 

@@ -77,19 +77,25 @@ class Solver:
         return [np.stack(service) for service in zip(*steps, strict=True)]
 
     def best(
-        self, demand: Floats, node_up: Bools | None = None, guess: Ints | None = None
+        self, demand: Floats, node_up: Bools | None = None, standing: Ints | None = None
     ) -> Optimum:
         """The best placement for `demand` [S, U] in requests/s, its replicas all ready.
 
         Args:
             demand: what to serve.
             node_up: nodes that can hold replicas, [N]; unset: all.
-            guess: a placement that may be good, [S, N]; speeds the search up.
+            standing: replicas that are there already, [S, N]: all others have to be started, and
+                count with their migration term (where placements can be enumerated).
         """
         up = np.ones(self.params.capacity.shape[1], dtype=bool) if node_up is None else node_up
         if not self.enumerable:
             return self.relaxed(demand[None], up)
-        return self.best_of(self.user_costs(demand), up, guess)
+        user = self.user_costs(demand)
+        if standing is not None:
+            weight = self.scenario.weights.migration
+            for s, columns in enumerate(self.columns):
+                user[s] += weight * np.maximum(columns.replicas - standing[s], 0).sum(1)
+        return self.best_of(user, up, standing)
 
     def best_of(self, user: Sequence[Floats], node_up: Bools, guess: Ints | None = None) -> Optimum:
         """The best placement for the users' terms of the columns, [C] per service."""
