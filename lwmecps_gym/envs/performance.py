@@ -45,14 +45,13 @@ class Performance:
 
     def survival(self, thresholds_ms: Floats) -> Floats:
         """Share of requests that take longer than each threshold, [B, G], by the exact tails."""
-        result = np.empty((len(self.failed), len(thresholds_ms)))
-        for g, threshold in enumerate(thresholds_ms):
-            if threshold >= self.timeout_ms:
-                result[:, g] = 0.0
-                continue
-            spare_s = (threshold - self.rtt_ms[:, None]) / 1000
-            tail = sojourn_tail(*_queues(self.wait, self.mu, self.theta), spare_s)
-            result[:, g] = (self.share * tail).sum((1, 2, 3)) + self.failed
+        b, s, u, n = np.nonzero(self.share)
+        spare_s = (thresholds_ms - self.rtt_ms[b, u, n][:, None]) / 1000
+        queues = [values[b, s, n][:, None] for values in (self.wait, self.mu, self.theta)]
+        tail = sojourn_tail(queues[0], queues[1], queues[2], spare_s)
+        result = np.repeat(self.failed[:, None], len(thresholds_ms), axis=1)
+        np.add.at(result, b, self.share[b, s, u, n][:, None] * tail)
+        result[:, thresholds_ms >= self.timeout_ms] = 0.0
         return result
 
 
