@@ -144,22 +144,41 @@ def evaluate(
     episodes: Annotated[int, typer.Option(min=1, help="Whole episodes per policy.")] = 5,
     seed: Seed = 1,
     plot: Annotated[Path | None, typer.Option(help="Write a picture (PNG) of the day.")] = None,
+    bound: Annotated[
+        bool | None,
+        typer.Option(help="How far above the bound each policy is; default: where that is quick."),
+    ] = None,
+    clairvoyant: Annotated[
+        bool | None,
+        typer.Option(help="The same for one who knows the demand; default: as --bound."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare policies over whole days of the same demand."""
     from lwmecps_gym.algorithms.evaluation import evaluate_policies, evaluation_table
     from lwmecps_gym.algorithms.heuristics import HEURISTICS
+    from lwmecps_gym.algorithms.optimum.floor import affordable, measure_floor
     from lwmecps_gym.algorithms.roster import find_policies
     from lwmecps_gym.envs.scenario import load_scenario
 
     loaded = load_scenario(scenario)
     policies = find_policies(policy or list(HEURISTICS), loaded, Settings(), seed)
+    wanted = bool(bound or clairvoyant)
+    if bound is None and clairvoyant is None:
+        wanted = affordable(loaded, episodes)
+        if not wanted:
+            err.print("the bound takes more than a minute here: left out; --bound finds it")
+    floor = None
+    if wanted:
+        with err.status("looking for the floor ..."):
+            floor = measure_floor(loaded, episodes, seed, plan=clairvoyant is not False)
     with err.status("playing ..."):
-        result, days = evaluate_policies(loaded, policies, episodes, seed)
+        result, days = evaluate_policies(loaded, policies, episodes, seed, floor)
     if plot is not None:
         from lwmecps_gym.algorithms.plots import plot_days
 
-        plot_days(days, plot, f"{loaded.name}, mean of {episodes} episodes")
+        least = None if floor is None else floor.bound.mean(1)
+        plot_days(days, plot, f"{loaded.name}, mean of {episodes} episodes", least)
         err.print(f"picture: {plot}")
     if as_json:
         _print_json(result.model_dump())
@@ -294,13 +313,19 @@ def bench_env(
     if as_json:
         _print_json(result)
         return
-    table = Table("env", "nodes", "services", "envs", "steps/s", "times SyncVectorEnv")
+    table = Table(
+        "env", "nodes", "services", "envs", "steps/s", "times SyncVectorEnv",
+        "us per step", "ns per step, node and service",
+        caption=result["machine"],
+    )  # fmt: skip
     for row in result["rows"]:
         table.add_row(
             row["env"],
             *(str(row[name]) for name in ("nodes", "services", "num_envs")),
             f"{row['steps_per_s']:,.0f}",
             f"{row['ratio_to_sync']:.1f}",
+            f"{1e6 / row['steps_per_s']:,.2f}",
+            f"{1e9 / row['steps_per_s'] / row['nodes'] / row['services']:.1f}",
         )
     out.print(table)
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from scipy import stats
 
+from lwmecps_gym.algorithms.optimum.floor import Floor
 from lwmecps_gym.algorithms.policy import Policy
 from lwmecps_gym.envs.cluster import Floats
 from lwmecps_gym.envs.scenario import Scenario
@@ -34,6 +36,28 @@ class DecisionTime(BaseModel):
     p99: float
 
 
+class Gap(BaseModel):
+    """How far costs are above a floor: the mean over episodes of cost / floor - 1.
+
+    With its 95 % confidence interval by Student's t; unset for a single episode.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+class FloorSummary(BaseModel):
+    """What the same episodes cost at best, means over them."""
+
+    bound: float = Field(description="no policy costs less")
+    bound_exact: bool = Field(description="whether it is the least of every step")
+    static_best: float = Field(description="best placement that never changes, in hindsight")
+    static_best_gap_to_bound: Gap | None
+    clairvoyant: float | None = Field(description="best course found by who knows the demand")
+    clairvoyant_gap_to_bound: Gap | None
+
+
 class Row(BaseModel):
     """One policy's result."""
 
@@ -46,6 +70,8 @@ class Row(BaseModel):
     replicas_mean: float
     migrations_per_hour: float
     decision_ms: DecisionTime
+    gap_to_bound: Gap | None = None
+    gap_to_clairvoyant: Gap | None = None
 
 
 class Evaluation(BaseModel):
@@ -57,6 +83,7 @@ class Evaluation(BaseModel):
     episodes: int
     seed: int
     rows: list[Row]
+    floor: FloorSummary | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +98,11 @@ class Day:
 
 
 def evaluate_policies(
-    scenario: Scenario, policies: Sequence[Policy], episodes: int, seed: int
+    scenario: Scenario,
+    policies: Sequence[Policy],
+    episodes: int,
+    seed: int,
+    floor: Floor | None = None,
 ) -> tuple[Evaluation, list[Day]]:
     """Play `episodes` episodes per policy, all of them from midnight on, on the same demand.
 
@@ -80,45 +111,107 @@ def evaluate_policies(
         policies: who plays.
         episodes: number of episodes; episode i draws its demand from seed `[seed, i]`.
         seed: of the demand (and of failures, where the scenario has them).
+        floor: of the same episodes, to say how far above it each policy is.
     """
-    results = [_play(scenario, policy, episodes, seed) for policy in policies]
-    rows = [row for row, _ in results]
-    evaluation = Evaluation(scenario=scenario.name, episodes=episodes, seed=seed, rows=rows)
+    results = [_play(scenario, policy, episodes, seed, floor) for policy in policies]
+    evaluation = Evaluation(
+        scenario=scenario.name,
+        episodes=episodes,
+        seed=seed,
+        rows=[row for row, _ in results],
+        floor=_summary(floor) if floor else None,
+    )
     return evaluation, [day for _, day in results]
 
 
 def evaluation_table(result: Evaluation) -> Table:
-    """A table of an evaluation, the cheapest policy first."""
+    """A table of an evaluation, the cheapest policy first.
+
+    Where there is a floor, how far above it each policy is takes the room of some other columns.
+    """
     table = Table(
         title=f"{result.scenario}: {result.episodes} episodes, seed {result.seed}; times in ms",
         title_justify="left",
+        caption=_floor_in_words(result.floor) if result.floor else None,
+        caption_justify="left",
         box=SIMPLE_HEAD,
         collapse_padding=True,
         pad_edge=False,
     )
     table.add_column("policy", no_wrap=True)
-    for column in (
-        "cost", "±", "latency", "p95", "p99", "violated", "pods", "moves/h", "decide",
-    ):  # fmt: skip
+    extra: tuple[str, ...]
+    extra = ("to bound", "to clairv.") if result.floor else ("±", "p95", "p99", "decide")
+    for column in ("cost", *extra, "latency", "violated", "pods", "moves/h"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in sorted(result.rows, key=lambda row: row.cost):
         latency = row.latency_ms
+        extra = (
+            f"{row.cost_std:.3f}",
+            f"{latency.p95:.0f}",
+            f"{latency.p99:.0f}",
+            f"{row.decision_ms.p50:.2f}",
+        )
+        if result.floor:
+            extra = (_percent(row.gap_to_bound), _percent(row.gap_to_clairvoyant))
         table.add_row(
             row.policy,
             f"{row.cost:.3f}",
-            f"{row.cost_std:.3f}",
+            *extra,
             f"{latency.mean:.1f}",
-            f"{latency.p95:.0f}",
-            f"{latency.p99:.0f}",
             f"{row.violation_share:.1%}",
             f"{row.replicas_mean:.1f}",
             f"{row.migrations_per_hour:.1f}",
-            f"{row.decision_ms.p50:.2f}",
         )
     return table
 
 
-def _play(scenario: Scenario, policy: Policy, episodes: int, seed: int) -> tuple[Row, Day]:
+def _percent(value: Gap | None) -> str:
+    if value is None:
+        return "-"
+    digits = 1 if value.mean < 1 else 0
+    half = "" if value.high is None else f"±{100 * (value.high - value.mean):.{digits}f}"
+    return f"{100 * value.mean:.{digits}f}{half}%"
+
+
+def _floor_in_words(floor: FloorSummary) -> str:
+    parts = [
+        f"bound {floor.bound:.3f}" + ("" if floor.bound_exact else " (not exact)"),
+        f"static_best in hindsight {floor.static_best:.3f} "
+        f"(+{_percent(floor.static_best_gap_to_bound)})",
+    ]
+    if floor.clairvoyant is not None:
+        above = _percent(floor.clairvoyant_gap_to_bound)
+        parts.append(f"clairvoyant {floor.clairvoyant:.3f} (+{above})")
+    return "; ".join(parts) + "; ±: 95 % interval over episodes"
+
+
+def gap(cost: Floats, floor: Floats | None) -> Gap | None:
+    """How far costs [E] of episodes are above their floor [E]; None where there is none."""
+    if floor is None or (floor <= 0).any():
+        return None
+    ratios = cost / floor - 1
+    mean, count = float(ratios.mean()), len(ratios)
+    if count < 2:
+        return Gap(mean=mean, low=None, high=None)
+    half = float(stats.t.ppf(0.975, count - 1) * ratios.std(ddof=1) / np.sqrt(count))
+    return Gap(mean=mean, low=mean - half, high=mean + half)
+
+
+def _summary(floor: Floor) -> FloorSummary:
+    least, known = floor.bound.mean(0), floor.clairvoyant
+    return FloorSummary(
+        bound=float(least.mean()),
+        bound_exact=floor.exact,
+        static_best=float(floor.static_best.mean()),
+        static_best_gap_to_bound=gap(floor.static_best, least),
+        clairvoyant=None if known is None else float(known.mean()),
+        clairvoyant_gap_to_bound=None if known is None else gap(known, least),
+    )
+
+
+def _play(
+    scenario: Scenario, policy: Policy, episodes: int, seed: int, floor: Floor | None
+) -> tuple[Row, Day]:
     model = _model(scenario, policy, episodes, seed)
     steps = scenario.episode_steps
     grid = _thresholds(scenario.timeout_ms)
@@ -148,6 +241,8 @@ def _play(scenario: Scenario, policy: Policy, episodes: int, seed: int) -> tuple
         replicas_mean=float(replicas.mean()),
         migrations_per_hour=float(migrations.mean() * 3600 / scenario.control_interval_s),
         decision_ms=_time_decisions(scenario, policy, seed),
+        gap_to_bound=gap(cost.mean(0), floor.bound.mean(0)) if floor else None,
+        gap_to_clairvoyant=gap(cost.mean(0), floor.clairvoyant) if floor else None,
     )
     return row, Day(policy.name, hours, latency.mean(1), replicas.mean(1), cost.mean(1))
 

@@ -12,8 +12,14 @@ from lwmecps_gym.platform.errors import InvalidInputError
 SMOOTH_H = 0.25
 
 
-def plot_days(days: Sequence[Day], file: Path, title: str) -> None:
-    """Draw mean latency and replicas over the day, one line per policy, as PNG.
+def plot_days(days: Sequence[Day], file: Path, title: str, bound: Floats | None = None) -> None:
+    """Draw cost, mean latency and replicas over the day, one line per policy, as PNG.
+
+    Args:
+        days: of the policies.
+        file: where to.
+        title: of the picture.
+        bound: what no policy costs less than, by step, [T]; drawn as a dashed line.
 
     Raises:
         InvalidInputError: the file cannot be written.
@@ -21,20 +27,26 @@ def plot_days(days: Sequence[Day], file: Path, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    figure = Figure(figsize=(10, 9), layout="constrained")
     FigureCanvasAgg(figure)
-    latency, replicas = figure.subplots(2, 1, sharex=True)
+    cost, latency, replicas = figure.subplots(3, 1, sharex=True)
     for day in days:
-        latency.plot(day.hours, _smooth(day.hours, day.latency_ms), label=day.policy, lw=1.6)
+        cost.plot(day.hours, _smooth(day.hours, day.cost), label=day.policy, lw=1.6)
+        latency.plot(day.hours, _smooth(day.hours, day.latency_ms), lw=1.6)
         replicas.plot(day.hours, _smooth(day.hours, day.replicas), lw=1.6)
-    latency.set_title(title, loc="left")
+    if bound is not None:
+        hours = days[0].hours
+        cost.plot(hours, _smooth(hours, bound), "k--", label="bound", lw=1.2)
+    cost.set_title(title, loc="left")
+    cost.set_ylabel("cost of a step")
+    cost.set_ylim(bottom=0)
+    cost.legend(frameon=False, ncols=4, fontsize=9)
     latency.set_ylabel("mean latency, ms")
     latency.set_ylim(bottom=0)
-    latency.legend(frameon=False, ncols=min(len(days), 4), fontsize=9)
     replicas.set_ylabel("replicas")
     replicas.set_ylim(bottom=0)
     replicas.set_xlabel("hour of the day")
-    for axes in (latency, replicas):
+    for axes in (cost, latency, replicas):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0)

@@ -73,6 +73,7 @@ class _Beam:
         self.solver, self.trace = solver, trace
         services, nodes = trace.placement.shape
         self.table = table = ActionTable.of(services, nodes)
+        self.params = solver.params
         self.startup = solver.params.startup_steps
         levels = 1 + int(self.startup.max())
         self.pods = np.zeros((1, services, nodes, levels), dtype=np.int64)
@@ -111,9 +112,10 @@ class _Beam:
         trace, last = self.trace, len(self.trace) - 1
         up, next_up = trace.node_up[t], trace.node_up[min(t + 1, last)]
         held = self.pods.sum(-1)
-        params = self.solver.params.take(np.zeros(len(held), dtype=np.int64))
+        if len(self.params.capacity) != len(held):
+            self.params = self.solver.params.take(np.zeros(len(held), dtype=np.int64))
         node_up = np.broadcast_to(up, (len(held), len(up)))
-        parent, action = np.nonzero(self.table.legal(params, held, node_up))
+        parent, action = np.nonzero(self.table.legal(self.params, held, node_up))
         youngest = self._youngest()
 
         cost, to_come = self._score(t, held, youngest, parent, action, next_up)

@@ -73,8 +73,11 @@ class Solver:
 
     def tables(self, demand: Floats) -> Tables:
         """`user_costs` for each step of `demand` [T, S, U], [T, C] per service."""
-        steps = [self.user_costs(step) for step in demand]
-        return [np.stack(service) for service in zip(*steps, strict=True)]
+        result = [np.empty((len(demand), len(columns))) for columns in self.columns]
+        for t, step in enumerate(demand):
+            for table, costs in zip(result, self.user_costs(step), strict=True):
+                table[t] = costs
+        return result
 
     def best(
         self, demand: Floats, node_up: Bools | None = None, standing: Ints | None = None
