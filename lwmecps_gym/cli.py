@@ -47,7 +47,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the picture and the data.")] = Path(
         "demo-output"
     ),
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes (days) to train.")] = 960,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes (days) to train.")] = 832,
 ) -> None:
     """Train a policy, compare it with what people run today, deploy it, and ask it.
 

@@ -20,7 +20,7 @@ from lwmecps_gym.platform.training import Progress
 from lwmecps_gym.progress import follow
 
 SCENARIO = "four-stations"
-EVALUATED_DAYS = 5
+EVALUATED_DAYS = 3
 ASKED_AT_H = 20
 DECISIONS = 12
 POLL_S = 0.5

@@ -12,7 +12,9 @@ ASSETS = "/docs/assets"
 
 def add_docs(app: FastAPI) -> None:
     """Serve Swagger UI at `/docs`."""
-    app.mount(ASSETS, StaticFiles(directory=str(files("fastapi_offline") / "static")), name="docs-assets")
+    app.mount(
+        ASSETS, StaticFiles(directory=str(files("fastapi_offline") / "static")), name="docs-assets"
+    )
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
