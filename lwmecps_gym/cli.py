@@ -156,13 +156,12 @@ def evaluate(
 ) -> None:
     """Compare policies over whole days of the same demand."""
     from lwmecps_gym.algorithms.evaluation import evaluate_policies, evaluation_table
-    from lwmecps_gym.algorithms.heuristics import HEURISTICS
     from lwmecps_gym.algorithms.optimum.floor import affordable, measure_floor
-    from lwmecps_gym.algorithms.roster import find_policies
+    from lwmecps_gym.algorithms.roster import default_policies, find_policies
     from lwmecps_gym.envs.scenario import load_scenario
 
     loaded = load_scenario(scenario)
-    policies = find_policies(policy or list(HEURISTICS), loaded, Settings(), seed)
+    policies = find_policies(policy or default_policies(loaded), loaded, Settings(), seed)
     wanted = bool(bound or clairvoyant)
     if bound is None and clairvoyant is None:
         wanted = affordable(loaded, episodes)

@@ -2,13 +2,24 @@
 
 from collections.abc import Sequence
 
-from lwmecps_gym.algorithms.heuristics import HEURISTICS, make_heuristic
+from lwmecps_gym.algorithms.heuristics import HEURISTICS, Optimum, make_heuristic
+from lwmecps_gym.algorithms.optimum.columns import enumerable
 from lwmecps_gym.algorithms.policy import Policy, policy_from
+from lwmecps_gym.envs.cluster import ClusterParams
 from lwmecps_gym.envs.scenario import Scenario
 from lwmecps_gym.platform.artifacts import ArtifactStore
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import open_store
 from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError
+
+
+def default_policies(scenario: Scenario) -> list[str]:
+    """Names of the heuristics that are compared unasked.
+
+    All of them, but for `optimum` where it would take seconds for each decision.
+    """
+    quick = enumerable(ClusterParams.of(scenario))
+    return [name for name in HEURISTICS if quick or name != Optimum.name]
 
 
 def find_policies(

@@ -17,6 +17,7 @@ from lwmecps_gym.algorithms.evaluation import (
 from lwmecps_gym.algorithms.heuristics import HEURISTICS, make_heuristic
 from lwmecps_gym.algorithms.optimum.floor import Floor, affordable, measure_floor
 from lwmecps_gym.algorithms.plots import plot_days
+from lwmecps_gym.algorithms.roster import default_policies
 from lwmecps_gym.envs.scenario import load_scenario
 
 from .clusters import changed, failing
@@ -110,6 +111,18 @@ def test_the_floor_of_a_cluster_that_fails_is_below_its_policies() -> None:
 def test_the_floor_is_unasked_only_where_it_is_quick() -> None:
     assert affordable(load_scenario("four-stations"), episodes=5)
     assert not affordable(load_scenario("four-stations"), episodes=100)
+
+
+def test_the_optimum_is_compared_unasked_only_where_it_decides_quickly() -> None:
+    large = SHORT.document()
+    for n in range(12):
+        node = large["nodes"][0] | {"name": f"more_{n}"}
+        large["nodes"].append(node)
+        for site in large["sites"]:
+            site["rtt_ms"][node["name"]] = 40
+    assert default_policies(SHORT) == list(HEURISTICS)
+    assert default_policies(load_scenario(large)) == [n for n in HEURISTICS if n != "optimum"]
+    assert not affordable(load_scenario(large), episodes=1)
 
 
 def test_a_picture_with_the_bound_is_a_png(tmp_path: Path, floor: Floor) -> None:
