@@ -132,26 +132,24 @@ class Core:
         """
         actions = np.asarray(actions, dtype=np.int64)
         count = int(self.encoding.action_space.n)
-        if actions.shape != (self.batch,) or ((actions < 0) | (actions >= count)).any():
+        if actions.shape != (self.batch,) or actions.min() < 0 or actions.max() >= count:
             raise InvalidInputError(
                 f"actions: want {self.batch} numbers from 0 to {count - 1}, got {actions.tolist()}"
             )
-        chosen = np.asarray(self.encoding.to_model(actions))
+        chosen = self.encoding.to_model(actions)
+        lenient = self.illegal_action == "nothing"
+        if lenient and isinstance(self.backend, ClusterModel):
+            return self.backend.step_or_nothing(chosen)
         padding = chosen < 0
-        if not isinstance(self.backend, ClusterModel):
+        if lenient:
             illegal = padding | ~self.backend.legal()[np.arange(self.batch), chosen]
-        else:
-            illegal = padding | self.backend.illegal(np.maximum(chosen, 0))
-        if self.illegal_action == "nothing":
-            chosen = np.where(illegal, 0, chosen)
-            if isinstance(self.backend, ClusterModel):
-                return self.backend.step_legal(chosen), illegal
-        elif padding.any():
+            return self.backend.step(np.where(illegal, 0, chosen)), illegal
+        if padding.any():
             raise IllegalActionError(
                 f"actions {actions[padding].tolist()} are padding: the scenario has no such "
                 "service or node; choose ones that the action mask allows"
             )
-        return self.backend.step(chosen), illegal
+        return self.backend.step(chosen), padding
 
 
 def step_info(step: Step, illegal: Bools) -> dict[str, NDArray[Any]]:

@@ -200,7 +200,7 @@ class StructuredEncoding:
 
     def to_model(self, actions: Ints) -> Ints:
         """See `Encoding.to_model`; padded actions, which the mask forbids, become -1."""
-        return self._model[actions]
+        return self._model[actions] if self.padded else actions
 
     def _nodes(self, state: ClusterState) -> Floats:
         capacity = state.params.capacity

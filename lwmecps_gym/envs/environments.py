@@ -46,7 +46,8 @@ class LWMECPSEnv(PlacementEnv):
 
     ## Arguments
     `scenario` (name, path, object or `Scenario`), `service` (its name; the first unless given),
-    `random_start`, `illegal_action` ("nothing" or "raise"), `backend`.
+    `random_start`, `illegal_action` ("nothing" or "raise"), `backend`, `kernel` ("compiled", or
+    "reference": the same model in NumPy, slower).
 
     ## Version history
     - v1: first.
@@ -85,7 +86,8 @@ class LWMECPSEnv2(PlacementEnv):
     As `lwmecps-v1`.
 
     ## Arguments
-    `scenario`, `moves`, `random_start`, `illegal_action`, `backend` ("simulator" or "kubernetes").
+    `scenario`, `moves`, `random_start`, `illegal_action`, `backend` ("simulator" or "kubernetes"),
+    `kernel` as in `lwmecps-v1`.
 
     ## Version history
     - v2: first.

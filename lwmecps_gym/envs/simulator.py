@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from lwmecps_gym.envs import pods
 from lwmecps_gym.envs.actions import ActionTable, Kind
 from lwmecps_gym.envs.cluster import Bools, ClusterParams, ClusterState, Floats, Ints
 from lwmecps_gym.envs.encoding import Encoding, Observation
@@ -131,45 +132,45 @@ class ClusterModel:
         """
         if start_s is not None and not (isinstance(start_s, Real) and 0 <= start_s < np.inf):
             raise InvalidInputError(f"start_s: want seconds since midnight, got {start_s!r}")
-        interval = self.scenario.control_interval_s
-        ranges = self.scenario.randomise
-        for index, rng in rngs.items():
-            begin = start_s
-            if begin is None:
-                drawn = self._randomise and ranges.start_h is not None
-                hours = rng.uniform(*ranges.start_h) if drawn and ranges.start_h else 0.0
-                begin = float(np.floor(hours * 3600 / interval) * interval)
-            if self._randomise:
-                self.params.randomise(index, self.base, ranges, rng)
-            first = self.initial_placement
-            if placement is not None:
-                first = check_placement(placement, self.params.take(np.array([index])))
-            mean, shares = self._means.of_episode(begin, self.horizon)
-            factor = self.params.demand_factor[index]
-            self._requests[:, index] = factor * self.workload.sample_around(mean, rng)
-            self._shares[:, index] = shares
-            self.start_s[index], self.t[index] = begin, 0
-            self.ready[index] = first
-            self._stages[index] = 0
-            self.node_up[index] = True
-            if self._failures:
-                self._up[:, index] = self._draw_failures(rng)
-            self._fresh[index] = True
-        self._mask = None
-        if self._kernel:
-            self._kernel.begin(np.array(list(rngs), dtype=np.int64))
+        try:
+            for index, rng in rngs.items():
+                self._begin(index, rng, start_s, placement)
+        finally:  # where a placement is refused, clusters before it have begun
+            self._mask = None
+            if self._kernel:
+                self._kernel.begin(np.array(list(rngs), dtype=np.int64))
+
+    def _begin(
+        self, index: int, rng: np.random.Generator, start_s: float | None, placement: Ints | None
+    ) -> None:
+        interval, ranges = self.scenario.control_interval_s, self.scenario.randomise
+        begin = start_s
+        if begin is None:
+            drawn = self._randomise and ranges.start_h is not None
+            hours = rng.uniform(*ranges.start_h) if drawn and ranges.start_h else 0.0
+            begin = float(np.floor(hours * 3600 / interval) * interval)
+        if self._randomise:
+            self.params.randomise(index, self.base, ranges, rng)
+        first = self.initial_placement
+        if placement is not None:
+            first = check_placement(placement, self.params.take(np.array([index])))
+        mean, shares = self._means.of_episode(begin, self.horizon)
+        factor = self.params.demand_factor[index]
+        self._requests[:, index] = factor * self.workload.sample_around(mean, rng)
+        self._shares[:, index] = shares
+        self.start_s[index], self.t[index] = begin, 0
+        self.ready[index] = first
+        self._stages[index] = 0
+        self.node_up[index] = True
+        if self._failures:
+            self._up[:, index] = self._draw_failures(rng)
+        self._fresh[index] = True
 
     def _draw_failures(self, rng: np.random.Generator) -> Bools:
-        failures, interval = self.scenario.failures, self.scenario.control_interval_s
-        fail = -np.expm1(-interval / failures.node_mtbf_s)
-        repair = -np.expm1(-interval / failures.node_mttr_s)
         draws = rng.random((self.horizon + 1, len(self.scenario.nodes)))
         up = np.ones(draws.shape, dtype=bool)
-        if self._kernel:
-            self._kernel.node_history(draws, fail, repair, up)
-            return up
-        for t in range(1, len(up)):
-            up[t] = np.where(up[t - 1], draws[t] >= fail, draws[t] < repair)
+        chances = pods.failure_chances(self.scenario.failures, self.scenario.control_interval_s)
+        (self._kernel or pods).node_history(draws, *chances, up)
         return up
 
     @property
@@ -245,14 +246,25 @@ class ClusterModel:
         """
         actions = np.asarray(actions, dtype=np.int64)
         self._check(actions)
-        return self.step_legal(actions)
+        return self.step_or_nothing(actions)[0]
 
-    def step_legal(self, actions: Ints) -> Step:
-        """`step` without a check, for who has just asked `illegal`."""
-        self._mask = None
+    def step_or_nothing(self, actions: Ints) -> tuple[Step, Bools]:
+        """`step`, but an action that cannot be applied counts as nothing.
+
+        Args:
+            actions: their numbers, or -1 for what is no action at all, [B].
+
+        Returns:
+            The step, and which actions could not be applied, [B].
+        """
         if self._kernel:
+            self._mask = None
             return self._kernel.step(actions)
-        self._apply(actions)
+        illegal = (actions < 0) | self.illegal(actions)
+        actions = np.where(illegal, 0, actions)
+        self._mask = None
+        startup_steps = self.params.startup_steps
+        pods.apply_actions(self.ready, self._stages, self.actions, startup_steps, actions)
         performance = evaluate(self.scenario, self.params, self.ready, self.demand_at(0))
         kind = self.actions.kind[actions]
         migrations = ((kind == Kind.PLACE) | (kind == Kind.MOVE)).astype(np.float64)
@@ -261,7 +273,7 @@ class ClusterModel:
         self._utilisation = performance.utilisation
         self._latency_ms = performance.service_latency_ms
         self._fresh[:] = False
-        return Step.of(terms, performance, migrations)
+        return Step.of(terms, performance, migrations), illegal
 
     def _check(self, actions: Ints) -> None:
         if (
@@ -282,41 +294,9 @@ class ClusterModel:
                 f"is not legal in cluster {first}; choose one that the action mask allows"
             )
 
-    def _apply(self, actions: Ints) -> None:
-        rows = np.arange(self.batch)
-        service = self.actions.service[actions]
-        for take, nodes in (
-            (True, self.actions.source[actions]),
-            (False, self.actions.target[actions]),
-        ):
-            chosen = nodes >= 0
-            b, s, n = rows[chosen], service[chosen], nodes[chosen]
-            (self._take if take else self._start)(b, s, n)
-
-    def _take(self, b: Ints, s: Ints, n: Ints) -> None:
-        """Remove one replica each, the youngest first, as a ReplicaSet does."""
-        open_ = np.ones(len(b), dtype=bool)
-        for stage in reversed(range(self._stages.shape[-1])):
-            found = open_ & (self._stages[b, s, n, stage] > 0)
-            self._stages[b[found], s[found], n[found], stage] -= 1
-            open_ &= ~found
-        self.ready[b[open_], s[open_], n[open_]] -= 1
-
-    def _start(self, b: Ints, s: Ints, n: Ints) -> None:
-        wait = self.params.startup_steps[s]
-        at_once = wait == 0
-        self.ready[b[at_once], s[at_once], n[at_once]] += 1
-        later = ~at_once
-        self._stages[b[later], s[later], n[later], wait[later] - 1] += 1
-
     def _advance(self) -> None:
-        if self._stages.shape[-1]:
-            self.ready += self._stages[..., 0]
-            self._stages[..., :-1] = self._stages[..., 1:]
-            self._stages[..., -1] = 0
+        pods.start_up(self.ready, self._stages)
         self.t += 1
         if self._failures:
-            rows = np.arange(self.batch)
-            self.node_up = self._up[np.minimum(self.t, self.horizon), rows]
-            self.ready *= self.node_up[:, None, :]
-            self._stages *= self.node_up[:, None, :, None]
+            self.node_up = self._up[np.minimum(self.t, self.horizon), np.arange(self.batch)]
+            pods.lose_failed(self.ready, self._stages, self.node_up)

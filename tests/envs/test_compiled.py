@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lwmecps_gym.envs import ENV_IDS, make_vector_env
+from lwmecps_gym.envs.compiled.jit import entry
 from lwmecps_gym.envs.compiled.sojourn import BLOCK, erlang_wait, exponentials
 from lwmecps_gym.envs.encoding import Observation, make_encoding
 from lwmecps_gym.envs.generate import random_scenario
@@ -191,6 +193,25 @@ def test_illegal_actions_are_refused_in_the_same_words_and_change_nothing() -> N
         assert_same_state(compiled, reference)
 
 
+def test_a_placement_that_is_refused_leaves_clusters_that_can_be_played() -> None:
+    scenario = restless(load_scenario("four-stations"), failures={})
+    placement = np.array([[0, 0, 2, 0], [1, 0, 0, 0], [0, 1, 0, 0]])  # fits some that are drawn
+    models = both(scenario, randomise=True)
+    refused = set()
+    for model in models:
+        model.reset({index: np.random.default_rng(index) for index in range(BATCH)})
+        for seed in range(20):
+            rngs = {index: np.random.default_rng([seed, index]) for index in range(BATCH)}
+            try:
+                model.reset(rngs, placement=placement)
+            except InvalidInputError:
+                refused.add(seed)
+    assert refused and len(refused) < 20
+    assert_same_state(models[1], models[0])
+    actions = np.zeros(BATCH, dtype=np.int64)
+    assert_same_step(models[1].step(actions), models[0].step(actions))
+
+
 def test_it_says_that_it_keeps_no_flows() -> None:
     _, compiled = both(load_scenario("tiny"))
     compiled.reset({index: np.random.default_rng(index) for index in range(BATCH)})
@@ -226,8 +247,8 @@ def first_steps(folder: Path, **environment: str) -> str:
         "import gymnasium, numpy, lwmecps_gym.envs;"
         "env = gymnasium.make_vec('lwmecps-v3', num_envs=2);"
         "env.reset(seed=0); env.step(numpy.zeros(2, dtype=int));"
-        "from lwmecps_gym.envs.compiled import step;"
-        "print(sum(step.step.stats.cache_hits.values()))"
+        "from lwmecps_gym.envs.compiled import pods;"
+        "print(sum(pods.apply.stats.cache_hits.values()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -238,6 +259,19 @@ def first_steps(folder: Path, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def test_where_no_folder_can_be_written_each_process_compiles_for_itself(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_LOCATOR_CLASSES", "ZipCacheLocator")
+
+    @entry
+    def double(number: int) -> int:
+        return 2 * number
+
+    assert double(21) == 42
+    assert "every process compiles" in caplog.text
 
 
 def test_a_later_process_does_not_compile(tmp_path: Path) -> None:

@@ -42,7 +42,11 @@ def compiled(function: Function) -> Function:
     counts no references to the arrays, which takes longer than what is done with them.
     """
     make: Any = numba.njit(
-        error_model="numpy", fastmath={"contract"}, nogil=True, forceinline=True, **_UNCOUNTED
+        error_model="numpy",
+        fastmath={"contract"},
+        nogil=True,
+        forceinline=True,
+        **_UNCOUNTED,
     )
     return cast(Function, make(function))
 

@@ -1,15 +1,28 @@
 """The compiled side of a `ClusterModel`: it steps and observes the model's own arrays."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from lwmecps_gym.envs.actions import ActionTable
 from lwmecps_gym.envs.cluster import Bools, ClusterParams, Floats, Ints
-from lwmecps_gym.envs.compiled import observe, step
-from lwmecps_gym.envs.compiled.memory import Actions, Clusters, Outcome, Rules, States, Work
-from lwmecps_gym.envs.compiled.performance import FEW
+from lwmecps_gym.envs.compiled import observe, pods
+from lwmecps_gym.envs.compiled.memory import (
+    Demand,
+    Desk,
+    Flows,
+    Limits,
+    Measured,
+    Near,
+    Network,
+    Outcome,
+    Pods,
+    Routes,
+    Rules,
+    Sight,
+    Speeds,
+    Table,
+)
+from lwmecps_gym.envs.compiled.performance import FEW, evaluate
 from lwmecps_gym.envs.compiled.sojourn import BLOCK
 from lwmecps_gym.envs.encoding import (
     Encoding,
@@ -34,7 +47,16 @@ class Kernel:
         actions: numbers of the actions.
         own_rtt: each cluster has round-trip times of its own.
         failures: nodes fail.
-        arrays: those of `States` that the model owns, by their names.
+        t: steps played, [B]; this and the arrays that follow are written to.
+        fresh: has not played a step, [B].
+        ready: replicas, [B, S, N] int16.
+        stages: starting replicas, [B, S, N, K] int16.
+        node_up: [B, N].
+        utilisation: [B, S, N].
+        latency_ms: [B, S].
+        up: whether nodes are up, over the episode, [L, B, N].
+        requests: requests/s, [L, B, U].
+        shares: shares of the services in them, [L, B, S].
     """
 
     def __init__(
@@ -45,60 +67,98 @@ class Kernel:
         *,
         own_rtt: bool,
         failures: bool,
-        **arrays: NDArray[Any],
+        t: Ints,
+        fresh: Bools,
+        ready: NDArray[np.int16],
+        stages: NDArray[np.int16],
+        node_up: Bools,
+        utilisation: Floats,
+        latency_ms: Floats,
+        up: Bools,
+        requests: Floats,
+        shares: Floats,
     ) -> None:
-        self._params = params
-        self._own_rtt = own_rtt
+        self._params, self._own_rtt = params, own_rtt
+        self._failures, self._up = failures, up
         self._moves = actions.moves
-        self._table = Actions(actions.kind, actions.service, actions.source, actions.target)
-        self._rules = _rules(scenario, failures)
-        self._clusters = _clusters(params, own_rtt, *arrays["ready"].shape)
-        self._states = _states(params, arrays)
-        self._work = _work(params)
+        self._table = Table(actions.kind, actions.service, actions.source, actions.target)
+        self._rules = _rules(scenario)
+        self._limits = Limits(
+            params.capacity,
+            params.request,
+            params.min_replicas,
+            params.max_replicas,
+            params.startup_steps,
+        )
+        self._speeds = Speeds(params.rate, params.slo_ms)
+        self._network, self._near = _network(params, own_rtt)
+        self._demand = Demand(t, requests, shares)
+        self._measured = Measured(fresh, utilisation, latency_ms)
+        batch, services, nodes = ready.shape
+        sites, resources = requests.shape[2], params.capacity.shape[2]
+        self._pods = Pods(
+            ready=ready,
+            stages=stages,
+            node_up=node_up,
+            starting=np.zeros((batch, services), dtype=np.int64),
+            total=np.zeros((batch, services), dtype=np.int64),
+            used=np.zeros((batch, nodes, resources)),
+            free=np.zeros((batch, nodes, resources)),
+            room=np.zeros((batch, services, nodes), dtype=bool),
+            moved=np.ones((batch, services), dtype=bool),
+        )
+        self._routes = Routes(
+            hosts=np.zeros((batch, services, nodes), dtype=np.int16),
+            host_count=np.zeros((batch, services), dtype=np.int64),
+            first=np.zeros((batch, services, sites), dtype=np.int16),
+            first_rtt_ms=np.zeros((batch, services, sites)),
+        )
+        self._flows, self._desk, self._sight = _rooms(params)
         self._ranked = self._fresh = False
 
     def begin(self, indices: Ints) -> None:
         """Forget what was remembered of clusters that begin a new episode."""
         if self._own_rtt:
-            self._clusters.nearest[indices] = self._params.nearest[indices]
-            self._clusters.near_sites[indices] = self._params.near_sites[indices]
-            self._clusters.rtt_ms[indices] = self._params.rtt_ms[indices].transpose(0, 2, 1)
-        step.begin(self._clusters, self._states, indices, self._own_rtt or not self._ranked)
+            self._network.nearest[indices] = self._params.nearest[indices]
+            self._network.rtt_ms[indices] = self._params.rtt_ms[indices].transpose(0, 2, 1)
+            self._near.sites[indices] = self._params.near_sites[indices]
+        pods.begin(
+            self._limits, self._speeds, self._network, self._near, self._pods,
+            indices, self._own_rtt or not self._ranked,
+        )  # fmt: skip
         self._ranked = self._fresh = True
 
     def illegal(self, actions: Ints) -> Bools:
         """Which actions cannot be applied, [B]."""
         result = np.empty(len(actions), dtype=bool)
-        step.find_illegal(self._clusters, self._states, self._table, actions, result)
+        pods.find_illegal(self._limits, self._pods, self._table, actions, result)
         return result
 
-    def step(self, actions: Ints) -> Step:
-        """Apply one legal action per cluster, [B], and play one control interval."""
-        outcome = self._play(actions, False)
-        self._fresh = False
-        terms, latency_ms, violated, failed, migrations = outcome
-        return Step(
-            dict(zip(COST_TERMS, terms, strict=True)), migrations, latency_ms, violated, failed
+    def step(self, actions: Ints) -> tuple[Step, Bools]:
+        """Play one control interval after one action per cluster, [B], where it can be applied.
+
+        Returns:
+            What it brought, and which actions could not be applied, [B].
+        """
+        outcome = _outcome(len(actions))
+        illegal = np.empty(len(actions), dtype=bool)
+        pods.apply(self._limits, self._pods, self._table, actions, illegal, outcome.migrations)
+        self._evaluate(False, outcome)
+        pods.advance(
+            self._rules, self._limits, self._pods, self._demand.t, self._failures, self._up, outcome
         )
+        terms, latency_ms, violated, failed, migrations = outcome
+        named = dict(zip(COST_TERMS, terms, strict=True))
+        return Step(named, migrations, latency_ms, violated, failed), illegal
 
     def measure_first(self) -> None:
         """Measure, in clusters that have just begun, the interval before the first."""
-        if not self._fresh:
-            return
-        self._fresh = False
-        self._play(np.empty(0, dtype=np.int64), True)
-
-    def _play(self, actions: Ints, only_fresh: bool) -> Outcome:
-        outcome = Outcome(np.empty((len(COST_TERMS), len(actions))), *np.empty((4, len(actions))))
-        step.step(
-            self._rules, self._clusters, self._states, self._work, self._table,
-            actions, only_fresh, outcome,
-        )  # fmt: skip
-        return outcome
+        if self._fresh:
+            self._evaluate(True, _outcome(0))
 
     def node_history(self, draws: Floats, fail: float, repair: float, up: Bools) -> None:
-        """Write which nodes are up, [T, N], from uniform draws [T, N]."""
-        step.node_history(draws, fail, repair, up)
+        """Write which nodes are up, [L, N], from uniform draws [L, N]."""
+        pods.node_history(draws, fail, repair, up)
 
     def observe(self, encoding: Encoding, time_s: Floats) -> Observation | None:
         """What `encoding` makes of the state, in new arrays; None of an encoding unknown here."""
@@ -108,25 +168,39 @@ class Kernel:
             vector = np.empty((len(clock), encoding.size), dtype=np.float32)
             actions = len(encoding.actions) if encoding.masked else 0
             mask = np.empty((len(clock), actions), dtype=np.int8)
-            observe.flat(self._clusters, self._states, self._moves, clock, vector, mask)
+            observe.flat(
+                self._limits, self._speeds, self._demand, self._pods, self._measured,
+                self._moves, clock, vector, mask,
+            )  # fmt: skip
             return {"observations": vector, "action_mask": mask} if encoding.masked else vector
         if isinstance(encoding, StructuredEncoding):
             arrays = encoding.empty(len(clock))
             observe.structured(
-                self._clusters, self._states, self._work, self._moves,
+                self._limits, self._speeds, self._network, self._near, self._demand,
+                self._pods, self._measured, self._sight, self._moves,
                 arrays["nodes"], arrays["services"], arrays["pairs"], arrays["action_mask"],
             )  # fmt: skip
             arrays["clock"][:] = clock
             return arrays
         return None
 
+    def _evaluate(self, only_fresh: bool, outcome: Outcome) -> None:
+        evaluate(
+            self._rules, self._speeds, self._network, self._demand, self._pods, self._routes,
+            self._measured, self._flows, self._desk, only_fresh, outcome,
+        )  # fmt: skip
+        self._fresh = False
 
-def _rules(scenario: Scenario, failures: bool) -> Rules:
+
+def _outcome(batch: int) -> Outcome:
+    return Outcome(np.empty((len(COST_TERMS), batch)), *np.empty((4, batch)))
+
+
+def _rules(scenario: Scenario) -> Rules:
     weights = scenario.weights
     return Rules(
         prefer_close=scenario.routing == "prefer-close",
         shared_queue=scenario.queue == "shared",
-        failures=failures,
         utilisation_cap=scenario.utilisation_cap,
         timeout_ms=float(scenario.timeout_ms),
         latency=weights.latency / scenario.latency_scale_ms,
@@ -137,76 +211,52 @@ def _rules(scenario: Scenario, failures: bool) -> Rules:
     )
 
 
-def _clusters(
-    params: ClusterParams, own_rtt: bool, batch: int, services: int, nodes: int
-) -> Clusters:
+def _network(params: ClusterParams, own_rtt: bool) -> tuple[Network, Near]:
     kept = slice(None) if own_rtt else slice(1)
     nearest = params.nearest[kept].astype(np.int16)
-    near_sites = params.near_sites[kept].astype(np.int16)
-    return Clusters(
-        capacity=params.capacity,
-        request=params.request,
-        rate=params.rate,
-        slo_ms=params.slo_ms,
-        min_replicas=params.min_replicas,
-        max_replicas=params.max_replicas,
-        startup_steps=params.startup_steps,
+    sites = params.near_sites[kept].astype(np.int16)
+    network = Network(
         rtt_ms=params.rtt_ms[kept].transpose(0, 2, 1).copy(),
         nearest=nearest,
         rank=nearest.transpose(0, 2, 1).copy(),
-        near_sites=near_sites,
-        near_rtt_ms=np.zeros(near_sites.shape),
-        near_within=np.zeros((batch, services, nodes), dtype=np.int16),
     )
+    within = np.zeros((*params.rate.shape, params.capacity.shape[1]), dtype=np.int16)
+    return network, Near(sites, np.zeros(sites.shape), within)
 
 
-def _states(params: ClusterParams, arrays: dict[str, NDArray[Any]]) -> States:
-    batch, services, nodes = arrays["ready"].shape
-    sites = params.rtt_ms.shape[1]
-    return States(
-        **arrays,
-        starting=np.zeros((batch, services), dtype=np.int64),
-        total=np.zeros((batch, services), dtype=np.int64),
-        used=np.zeros(params.capacity.shape),
-        free=np.zeros(params.capacity.shape),
-        room=np.zeros((batch, services, nodes), dtype=bool),
-        moved=np.ones((batch, services), dtype=bool),
-        hosts=np.zeros((batch, services, nodes), dtype=np.int16),
-        host_count=np.zeros((batch, services), dtype=np.int64),
-        first=np.zeros((batch, services, sites), dtype=np.int16),
-        first_rtt_ms=np.zeros((batch, services, sites)),
-    )
-
-
-def _work(params: ClusterParams) -> Work:
+def _rooms(params: ClusterParams) -> tuple[Flows, Desk, Sight]:
     sites, nodes = params.rtt_ms.shape[1:]
     services = params.rate.shape[1]
-    flows, pairs = FEW + sites * nodes, services * nodes
-    return Work(
-        flow=np.empty(flows),
-        flow_rtt_ms=np.empty(flows),
-        flow_pair=np.empty(flows, dtype=np.int64),
+    count, pairs = FEW + sites * nodes, services * nodes
+    flows = Flows(
+        rps=np.empty(count),
+        rtt_ms=np.empty(count),
+        pair=np.empty(count, dtype=np.int64),
         segment=np.zeros(services + 1, dtype=np.int64),
-        powers=np.empty(4 * flows + BLOCK),
+        powers=np.empty(4 * count + BLOCK),
         theta=np.empty(pairs),
         slow=np.empty(pairs),
         slow_ms=np.empty(pairs),
+        spent=np.empty(services),
+        late=np.empty(services),
+    )
+    desk = Desk(
         load=np.zeros(nodes),
         space=np.zeros(nodes),
         asked=np.zeros(nodes),
         admitted=np.zeros(nodes),
-        left=np.empty(sites),
-        target=np.empty(sites, dtype=np.int64),
-        first_rank=np.empty(sites, dtype=np.int16),
-        queue=np.empty(nodes, dtype=np.int64),
-        following=np.empty(sites, dtype=np.int64),
         asked_nodes=np.empty(sites, dtype=np.int64),
         open_hosts=np.empty(nodes, dtype=np.int64),
-        spent=np.empty(services),
-        late=np.empty(services),
-        demand=np.empty(services),
-        nearest_requests=np.empty(nodes),
-        near_requests=np.empty(nodes),
-        near_rtt=np.empty(nodes),
+        left=np.empty(sites),
+        target=np.empty(sites, dtype=np.int64),
+        queue=np.empty(nodes, dtype=np.int64),
+        following=np.empty(sites, dtype=np.int64),
+        first_rank=np.empty(sites, dtype=np.int16),
+    )
+    sight = Sight(
+        nearest=np.empty(nodes),
+        near=np.empty(nodes),
+        rtt=np.empty(nodes),
         cumulated=np.empty((nodes, 1 + params.near_sites.shape[2])),
     )
+    return flows, desk, sight

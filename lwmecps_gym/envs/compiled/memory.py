@@ -1,8 +1,8 @@
 """The arrays that compiled functions work on.
 
-Axes as everywhere: B clusters, S services, N nodes, U sites, R resources, K stages of start-up.
-P is B where each cluster has round-trip times of its own, else 1. L is the length of an episode
-and one, H the sites near a node (`cluster.NEAR_SITES`, or all).
+Axes as everywhere: B clusters, S services, N nodes, U sites, R resources, K stages of start-up, H
+sites near a node (`cluster.NEAR_SITES`, or all). P is B where each cluster has round-trip times of
+its own, else 1. L is the length of an episode and one.
 """
 
 from typing import NamedTuple
@@ -17,11 +17,10 @@ Bools = NDArray[np.bool_]
 
 
 class Rules(NamedTuple):
-    """The scenario's own numbers."""
+    """The scenario's own numbers; weights are per ms, where they are of a latency."""
 
     prefer_close: bool
     shared_queue: bool
-    failures: bool
     utilisation_cap: float
     timeout_ms: float
     latency: float
@@ -31,129 +30,196 @@ class Rules(NamedTuple):
     migration: float
 
 
-class Clusters(NamedTuple):
-    """What does not change in an episode; the arrays of `ClusterParams`, and orders made of them.
-
-    Attributes:
-        rtt_ms: round trip, by node and site, [P, N, U].
-        nearest: nodes by rising round-trip time from a site, [P, U, N].
-        rank: place of a node in the site's `nearest`, by node and site, [P, N, U].
-        near_sites: sites by rising round-trip time to a node, the first H, [P, N, H].
-        near_rtt_ms: of those, [P, N, H].
-        near_within: how many of those keep the SLO of a service without waiting, [B, S, N].
-    """
+class Limits(NamedTuple):
+    """What nodes hold and services ask for, as in `ClusterParams`."""
 
     capacity: Floats
     request: Floats
-    rate: Floats
-    slo_ms: Floats
     min_replicas: Ints
     max_replicas: Ints
     startup_steps: Ints
+
+
+class Speeds(NamedTuple):
+    """Service rates and SLOs, as in `ClusterParams`."""
+
+    rate: Floats
+    slo_ms: Floats
+
+
+class Network(NamedTuple):
+    """Round-trip times, and the orders they make.
+
+    Attributes:
+        rtt_ms: by node and site, [P, N, U].
+        nearest: nodes by rising round-trip time from a site, [P, U, N].
+        rank: place of a node in the site's `nearest`, by node and site, [P, N, U].
+    """
+
     rtt_ms: Floats
     nearest: Shorts
     rank: Shorts
-    near_sites: Shorts
-    near_rtt_ms: Floats
-    near_within: Shorts
 
 
-class States(NamedTuple):
-    """What changes: the arrays of `ClusterModel`, and what is remembered between steps.
-
-    Requests [L, B, U], shares [L, B, S] and `up` [L, B, N] have time first, as the clusters go
-    through it together.
+class Near(NamedTuple):
+    """The sites nearest to each node, by rising round-trip time.
 
     Attributes:
+        sites: [P, N, H].
+        rtt_ms: [P, N, H].
+        within: how many of them keep the SLO of a service, without waiting, [B, S, N].
+    """
+
+    sites: Shorts
+    rtt_ms: Floats
+    within: Shorts
+
+
+class Demand(NamedTuple):
+    """Requests of the sites and shares of the services in them, over the episode.
+
+    Attributes:
+        t: steps played, [B].
+        requests: requests/s, [L, B, U]; time comes first, as clusters go through it together.
+        shares: [L, B, S].
+    """
+
+    t: Ints
+    requests: Floats
+    shares: Floats
+
+
+class Pods(NamedTuple):
+    """Where replicas are, as in `ClusterModel`, and what follows from it.
+
+    Attributes:
+        ready: [B, S, N].
+        stages: starting replicas by the steps that they still need, less one, [B, S, N, K].
+        node_up: [B, N].
         starting: replicas of a service that do not serve yet, [B, S].
         total: replicas of a service, [B, S].
         used: requested resources, [B, N, R].
         free: share of a resource that is not requested, 0 where the node is down, [B, N, R].
         room: one more replica fits, and the node is up, [B, S, N].
-        moved: the nodes that host a service are no longer those in `hosts`, [B, S].
-        hosts: nodes with ready replicas, the first `host_count`, [B, S, N].
-        first: the nearest of them for each site, [B, S, U], and its `first_rtt_ms`.
+        moved: the nodes with ready replicas are no longer those in `Routes`, [B, S].
     """
 
-    t: Ints
-    fresh: Bools
     ready: Shorts
     stages: Shorts
     node_up: Bools
-    up: Bools
-    requests: Floats
-    shares: Floats
-    utilisation: Floats
-    latency_ms: Floats
     starting: Ints
     total: Ints
     used: Floats
     free: Floats
     room: Bools
     moved: Bools
+
+
+class Routes(NamedTuple):
+    """Where requests go first; kept until hosts change.
+
+    Attributes:
+        hosts: nodes with ready replicas, the first `host_count`, [B, S, N].
+        host_count: [B, S].
+        first: the nearest of them for each site, [B, S, U].
+        first_rtt_ms: round trip to it, [B, S, U].
+    """
+
     hosts: Shorts
     host_count: Ints
     first: Shorts
     first_rtt_ms: Floats
 
 
-class Actions(NamedTuple):
+class Measured(NamedTuple):
+    """What the last interval was like, as in `ClusterModel`; `fresh` [B] have not played one."""
+
+    fresh: Bools
+    utilisation: Floats
+    latency_ms: Floats
+
+
+class Flows(NamedTuple):
+    """Flows of a cluster that wait to be settled, and the queues that they meet.
+
+    Attributes:
+        rps: requests/s, [F].
+        rtt_ms: [F].
+        pair: s * N + n, [F].
+        segment: where the flows of a service begin, [S + 1].
+        powers: exponents and exponentials, at most four per flow, [4 F].
+        theta: of a pair's queue, [S * N], as `slow` and `slow_ms`; see `sojourn.prepare_queue`.
+        slow: share of the slow exponential.
+        slow_ms: its part in the mean sojourn time.
+        spent: requests/s * ms of a service, [S].
+        late: requests/s of a service that miss the SLO, [S].
+    """
+
+    rps: Floats
+    rtt_ms: Floats
+    pair: Ints
+    segment: Ints
+    powers: Floats
+    theta: Floats
+    slow: Floats
+    slow_ms: Floats
+    spent: Floats
+    late: Floats
+
+
+class Desk(NamedTuple):
+    """Room to route one service in.
+
+    Attributes:
+        load: requests/s that a node got, [N].
+        space: requests/s that it still admits; 0 but for hosts of the service, [N].
+        asked: requests/s asked of it in a round; 0 between rounds, [N].
+        admitted: share of those that it admits, [N].
+        asked_nodes: nodes asked in a round, [U].
+        open_hosts: hosts with space, [N].
+        left: requests/s of a site that found no space yet, [U].
+        target: host that a site asks next, [U].
+        queue: first of the sites that ask in a round, or -1, [N].
+        following: the next one, [U].
+        first_rank: rank of the nearest host, [U].
+    """
+
+    load: Floats
+    space: Floats
+    asked: Floats
+    admitted: Floats
+    asked_nodes: Ints
+    open_hosts: Ints
+    left: Floats
+    target: Ints
+    queue: Ints
+    following: Ints
+    first_rank: Shorts
+
+
+class Sight(NamedTuple):
+    """Room to observe one cluster in.
+
+    Attributes:
+        nearest: requests/s of the sites for which a node is the nearest, [N].
+        near: requests/s near a node, [N].
+        rtt: their mean round trip / 100 ms, [N].
+        cumulated: share in them of the nearest site, the two nearest and so on, [N, 1 + H].
+    """
+
+    nearest: Floats
+    near: Floats
+    rtt: Floats
+    cumulated: Floats
+
+
+class Table(NamedTuple):
     """The columns of `ActionTable`, [A]."""
 
     kind: Ints
     service: Ints
     source: Ints
     target: Ints
-
-
-class Work(NamedTuple):
-    """Room for what is computed on the way, for one cluster at a time.
-
-    Attributes:
-        flow, flow_rtt_ms, flow_pair: the flows that wait for `sojourn.settle`: requests/s, their
-            round trip, and s * N + n.
-        segment: where the flows of a service begin, [S + 1].
-        powers: exponents and exponentials, at most four per flow.
-        theta, slow, slow_ms: of the queue of a pair, [S * N]; see `sojourn.prepare_queue`.
-        load, space, asked: requests/s per node, [N].
-        left: requests/s per site that found no room yet, [U], and the node asked next, `target`.
-        admitted: share of what is asked of a node in a round, [N].
-        queue, following: linked lists of sites by rank, [N] and [U].
-        first_rank: rank of the nearest host, [U].
-        asked_nodes: nodes asked in a round, [U].
-        open_hosts: hosts of a service that have room left, [N].
-        spent, late, demand: sums per service, [S].
-        nearest_requests: of the sites for which a node is the nearest, requests/s, [N].
-        near_requests, near_rtt: requests/s near a node, and their mean round trip / 100 ms, [N].
-        cumulated: share in them of the nearest site, the two nearest and so on, [N, 1 + H].
-    """
-
-    flow: Floats
-    flow_rtt_ms: Floats
-    flow_pair: Ints
-    segment: Ints
-    powers: Floats
-    theta: Floats
-    slow: Floats
-    slow_ms: Floats
-    load: Floats
-    space: Floats
-    asked: Floats
-    admitted: Floats
-    left: Floats
-    target: Ints
-    first_rank: Shorts
-    queue: Ints
-    following: Ints
-    asked_nodes: Ints
-    open_hosts: Ints
-    spent: Floats
-    late: Floats
-    demand: Floats
-    nearest_requests: Floats
-    near_requests: Floats
-    near_rtt: Floats
-    cumulated: Floats
 
 
 class Outcome(NamedTuple):

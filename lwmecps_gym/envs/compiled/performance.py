@@ -1,14 +1,19 @@
 """Latency, violations and use of every cluster: what `performance.evaluate` says in sums."""
 
-from lwmecps_gym.envs.compiled.jit import compiled
+from lwmecps_gym.envs.compiled.jit import compiled, entry
 from lwmecps_gym.envs.compiled.memory import (
-    Clusters,
+    Demand,
+    Desk,
     Floats,
+    Flows,
+    Measured,
+    Network,
     Outcome,
+    Pods,
+    Routes,
     Rules,
     Shorts,
-    States,
-    Work,
+    Speeds,
 )
 from lwmecps_gym.envs.compiled.routing import find_hosts, send_close, spill_over
 from lwmecps_gym.envs.compiled.sojourn import prepare_queue, settle
@@ -17,100 +22,130 @@ FEW = 64
 """Flows are settled when this many wait, or at the cluster's end."""
 
 
-@compiled
+@entry
 def evaluate(
     rules: Rules,
-    clusters: Clusters,
-    states: States,
-    work: Work,
+    speeds: Speeds,
+    network: Network,
+    demand: Demand,
+    pods: Pods,
+    routes: Routes,
+    measured: Measured,
+    flows: Flows,
+    desk: Desk,
     only_fresh: bool,
     outcome: Outcome,
 ) -> None:
-    """Measure one interval in every cluster, or in those that have just begun.
+    """Measure the interval to come in every cluster.
 
     Writes the latency and the utilisation that the next observation shows, and in `outcome` the
-    mean latency, the violated and the failed share. Those that have just begun are shown the
-    interval before the first.
+    mean latency, the violated and the failed share. With `only_fresh` it is the interval before the
+    first one, in the clusters that have just begun, and nothing is written to `outcome`.
     """
-    batch, services, nodes = states.ready.shape
+    batch, services, nodes = pods.ready.shape
+    ahead = 0 if only_fresh else 1
     for b in range(batch):
-        if only_fresh and not states.fresh[b]:
+        if only_fresh and not measured.fresh[b]:
             continue
-        own = min(b, len(clusters.rtt_ms) - 1)
-        nearest, rank, rtt_ms = clusters.nearest[own], clusters.rank[own], clusters.rtt_ms[own]
-        row = min(states.t[b] + (0 if only_fresh else 1), len(states.requests) - 1)
-        requests, shares = states.requests[row, b], states.shares[row, b]
-        rate, slo_ms = clusters.rate[b], clusters.slo_ms[b]
+        own = min(b, len(network.rtt_ms) - 1)
+        nearest, rank, rtt_ms = (
+            network.nearest[own],
+            network.rank[own],
+            network.rtt_ms[own],
+        )
+        row = min(demand.t[b] + ahead, len(demand.requests) - 1)
+        requests, shares = demand.requests[row, b], demand.shares[row, b]
+        rate, slo_ms = speeds.rate[b], speeds.slo_ms[b]
         offered = 0.0
         for u in range(len(requests)):
             offered += requests[u]
-        failed = demand = 0.0
-        unsettled, end = 0, 0
+        failed = total = spent = late = 0.0
+        flows.segment[0] = 0
+        unsettled = end = flows.segment[0]
         for s in range(services):
-            if states.moved[b, s]:
-                states.moved[b, s] = False
-                states.utilisation[b, s] = 0.0
-                states.host_count[b, s] = find_hosts(
-                    states.ready[b, s],
+            ready, first, first_rtt_ms = (
+                pods.ready[b, s],
+                routes.first[b, s],
+                routes.first_rtt_ms[b, s],
+            )
+            if pods.moved[b, s]:
+                pods.moved[b, s] = False
+                measured.utilisation[b, s] = 0.0
+                routes.host_count[b, s] = find_hosts(
+                    ready,
                     nearest,
                     rank,
                     rtt_ms,
-                    states.hosts[b, s],
-                    states.first[b, s],
-                    states.first_rtt_ms[b, s],
-                    work,
+                    routes.hosts[b, s],
+                    first,
+                    first_rtt_ms,
+                    desk,
                 )
-            hosts = states.hosts[b, s, : states.host_count[b, s]]
-            ready, mu = states.ready[b, s], rate[s]
-            work.segment[s] = end
-            work.demand[s] = shares[s] * offered
-            work.spent[s] = work.late[s] = 0.0
+            hosts = routes.hosts[b, s, : routes.host_count[b, s]]
+            mu, pair = rate[s], s * nodes
+            flows.segment[s] = end
             for n in hosts:
-                work.load[n] = 0.0
-                work.space[n] = rules.utilisation_cap * ready[n] * mu
+                desk.load[n] = 0.0
+                desk.space[n] = rules.utilisation_cap * ready[n] * mu
+            lost = 0.0
             if len(hosts) == 0:
-                lost = work.demand[s]
-            elif rules.prefer_close:
-                begin, lost = end, 0.0
-                first = states.first[b, s]
-                end = send_close(
-                    s * nodes, begin, shares[s], requests, first, states.first_rtt_ms[b, s], work
+                lost = shares[s] * offered
+            elif not rules.prefer_close:
+                end, lost = _spread(
+                    pair, end, shares[s], requests, hosts, ready, rtt_ms, flows, desk
                 )
+            else:
+                begin = end
+                end = send_close(pair, begin, shares[s], requests, first, first_rtt_ms, flows, desk)
                 full = False
                 for n in hosts:
-                    full = full or work.load[n] > work.space[n]
+                    full = full or desk.load[n] > desk.space[n]
                 if full:
                     for n in hosts:
-                        work.load[n] = 0.0
+                        desk.load[n] = 0.0
                     end, lost = spill_over(
-                        s * nodes, begin, shares[s], requests,
-                        hosts, first, rank, rtt_ms, work,
-                    )  # fmt: skip
-            else:
-                end, lost = _spread(s * nodes, end, shares[s], requests, hosts, ready, rtt_ms, work)
+                        pair,
+                        begin,
+                        shares[s],
+                        requests,
+                        hosts,
+                        first,
+                        rank,
+                        rtt_ms,
+                        flows,
+                        desk,
+                    )
+            inverse_mu = 1 / mu
             for n in hosts:
-                states.utilisation[b, s, n] = prepare_queue(
-                    s * nodes + n, rules.shared_queue, ready[n], mu, 1 / mu, work.load[n], work
+                measured.utilisation[b, s, n] = prepare_queue(
+                    pair + n,
+                    rules.shared_queue,
+                    ready[n],
+                    mu,
+                    inverse_mu,
+                    desk.load[n],
+                    flows,
                 )
-                work.space[n] = 0.0
-            demand += work.demand[s]
+                desk.space[n] = 0.0
             failed += lost
-            work.spent[s] += lost * rules.timeout_ms
+            flows.spent[s] = lost * rules.timeout_ms
+            flows.late[s] = 0.0
             if end >= FEW or s == services - 1:
-                work.segment[s + 1] = end
-                settle(unsettled, s + 1, rate, slo_ms, rules.timeout_ms, work)
-                unsettled, end = s + 1, 0
-        spent = late = 0.0
+                flows.segment[s + 1] = end
+                settle(unsettled, s + 1, rate, slo_ms, rules.timeout_ms, flows)
+                unsettled, end = s + 1, flows.segment[0]
         for s in range(services):
-            spent += work.spent[s]
-            late += work.late[s]
-            states.latency_ms[b, s] = work.spent[s] / max(work.demand[s], 1e-300)
-        demand = max(demand, 1e-300)
-        states.fresh[b] = False
+            wanted = shares[s] * offered
+            total += wanted
+            spent += flows.spent[s]
+            late += flows.late[s]
+            measured.latency_ms[b, s] = flows.spent[s] / max(wanted, 1e-300)
+        measured.fresh[b] = False
         if not only_fresh:
-            outcome.latency_ms[b] = spent / demand
-            outcome.failed[b] = failed / demand
-            outcome.violated[b] = (late + failed) / demand
+            scale = 1 / max(total, 1e-300)
+            outcome.latency_ms[b] = spent * scale
+            outcome.failed[b] = failed * scale
+            outcome.violated[b] = (late + failed) * scale
 
 
 @compiled
@@ -122,7 +157,8 @@ def _spread(
     hosts: Shorts,
     ready: Shorts,
     rtt_ms: Floats,
-    work: Work,
+    flows: Flows,
+    desk: Desk,
 ) -> tuple[int, float]:
     """Send a service as `even_spread` does; return where its flows end, and what finds no room."""
     total, offered = 0, 0.0
@@ -133,12 +169,12 @@ def _spread(
     end, admitted = begin, 0.0
     for n in hosts:
         part = ready[n] / total
-        part *= min(1.0, work.space[n] / max(offered * part, 1e-300))
+        part *= min(1.0, desk.space[n] / max(offered * part, 1e-300))
         admitted += part
-        work.load[n] = offered * part
+        desk.load[n] = offered * part
         for u in range(len(requests)):
-            work.flow[end] = share * requests[u] * part
-            work.flow_pair[end] = pair + n
-            work.flow_rtt_ms[end] = rtt_ms[n, u]
+            flows.rps[end] = share * requests[u] * part
+            flows.pair[end] = pair + n
+            flows.rtt_ms[end] = rtt_ms[n, u]
             end += 1
     return end, max(0.0, 1 - admitted) * offered

@@ -1,7 +1,7 @@
 """Who answers, in one cluster: the flows of `routing`, found without asking every node."""
 
 from lwmecps_gym.envs.compiled.jit import compiled
-from lwmecps_gym.envs.compiled.memory import Floats, Shorts, Work
+from lwmecps_gym.envs.compiled.memory import Desk, Floats, Flows, Shorts
 
 FEW_HOSTS = 8
 """All hosts are asked, in vectors, if their number squared is below so many times the nodes."""
@@ -16,7 +16,7 @@ def find_hosts(
     hosts: Shorts,
     first: Shorts,
     first_rtt_ms: Floats,
-    work: Work,
+    desk: Desk,
 ) -> int:
     """List the nodes that host a service, and for each site the nearest one; return their number.
 
@@ -28,7 +28,7 @@ def find_hosts(
         hosts: to write, [N].
         first: to write, [U].
         first_rtt_ms: to write, [U].
-        work: `first_rank` is overwritten.
+        desk: `first_rank` is overwritten.
     """
     count = 0
     for n in range(len(ready)):
@@ -37,7 +37,7 @@ def find_hosts(
             count += 1
     sites = len(first)
     if count * count <= FEW_HOSTS * len(ready):  # ask every host, or go from node to node
-        first_rank = work.first_rank
+        first_rank = desk.first_rank
         first_rank[:] = len(ready)
         for h in range(count):
             n = hosts[h]
@@ -65,7 +65,8 @@ def send_close(
     requests: Floats,
     first: Shorts,
     first_rtt_ms: Floats,
-    work: Work,
+    flows: Flows,
+    desk: Desk,
 ) -> int:
     """Send all of a service to the nearest hosts; return where its flows end.
 
@@ -78,15 +79,16 @@ def send_close(
         requests: of each site, requests/s, [U].
         first: as `find_hosts` left it.
         first_rtt_ms: likewise.
-        work: gets the flows, and adds them to `load` [N].
+        flows: gets them.
+        desk: gets their `load`.
     """
     for u in range(len(requests)):
-        flow = share * requests[u]
+        rps = share * requests[u]
         n = first[u]
-        work.load[n] += flow
-        work.flow[begin + u] = flow
-        work.flow_pair[begin + u] = pair + n
-        work.flow_rtt_ms[begin + u] = first_rtt_ms[u]
+        desk.load[n] += rps
+        flows.rps[begin + u] = rps
+        flows.pair[begin + u] = pair + n
+        flows.rtt_ms[begin + u] = first_rtt_ms[u]
     return begin + len(requests)
 
 
@@ -100,7 +102,8 @@ def spill_over(
     first: Shorts,
     rank: Shorts,
     rtt_ms: Floats,
-    work: Work,
+    flows: Flows,
+    desk: Desk,
 ) -> tuple[int, float]:
     """Send a service as `prefer_close` does; return where its flows end, and what finds no room.
 
@@ -116,10 +119,11 @@ def spill_over(
         first: as `find_hosts` left it.
         rank: of the cluster, [N, U].
         rtt_ms: of the cluster, [N, U].
-        work: `space` holds what the hosts admit, `load` is 0 for them.
+        flows: gets them.
+        desk: `space` holds what the hosts admit, `load` is 0 for them.
     """
     nodes = len(rank)
-    queue, following, left, target = work.queue, work.following, work.left, work.target
+    queue, following, left, target = desk.queue, desk.following, desk.left, desk.target
     queue[:] = -1
     lost = 0.0
     for u in range(len(requests)):
@@ -129,7 +133,7 @@ def spill_over(
         following[u], queue[k] = queue[k], u
     open_hosts = len(hosts)
     for h in range(open_hosts):
-        work.open_hosts[h] = hosts[h]
+        desk.open_hosts[h] = hosts[h]
     waiting = len(requests)
     end = begin
     k = 0
@@ -138,42 +142,42 @@ def spill_over(
         u = queue[k]
         while u >= 0:
             n = target[u]
-            if work.asked[n] == 0.0 and left[u] > 0.0:
-                work.asked_nodes[asked_nodes] = n
+            if desk.asked[n] == 0.0 and left[u] > 0.0:
+                desk.asked_nodes[asked_nodes] = n
                 asked_nodes += 1
-            work.asked[n] += left[u]
+            desk.asked[n] += left[u]
             u = following[u]
         for index in range(asked_nodes):
-            n = work.asked_nodes[index]
-            asked, space = work.asked[n], work.space[n]
-            work.admitted[n] = min(1.0, space / asked)
-            work.space[n] = space - asked if asked < space else 0.0
-            work.asked[n] = 0.0
+            n = desk.asked_nodes[index]
+            asked, space = desk.asked[n], desk.space[n]
+            desk.admitted[n] = min(1.0, space / asked)
+            desk.space[n] = space - asked if asked < space else 0.0
+            desk.asked[n] = 0.0
             if space > 0.0 and asked >= space:
                 h = 0
-                while work.open_hosts[h] != n:
+                while desk.open_hosts[h] != n:
                     h += 1
                 open_hosts -= 1
-                work.open_hosts[h] = work.open_hosts[open_hosts]
+                desk.open_hosts[h] = desk.open_hosts[open_hosts]
         u, queue[k] = queue[k], -1
         while u >= 0:
             after = following[u]
             n = target[u]
-            admitted = work.admitted[n]
+            admitted = desk.admitted[n]
             taken = left[u] * admitted
             if taken > 0.0:
-                work.load[n] += taken
-                work.flow[end] = taken
-                work.flow_pair[end] = pair + n
-                work.flow_rtt_ms[end] = rtt_ms[n, u]
+                desk.load[n] += taken
+                flows.rps[end] = taken
+                flows.pair[end] = pair + n
+                flows.rtt_ms[end] = rtt_ms[n, u]
                 end += 1
             waiting -= 1
             if admitted < 1.0 and left[u] > 0.0:
                 left[u] -= taken
                 later = nodes
                 for h in range(open_hosts):  # all of them are behind rank k
-                    if rank[work.open_hosts[h], u] < later:
-                        target[u] = work.open_hosts[h]
+                    if rank[desk.open_hosts[h], u] < later:
+                        target[u] = desk.open_hosts[h]
                         later = rank[target[u], u]
                 if later < nodes:
                     following[u], queue[later] = queue[later], u

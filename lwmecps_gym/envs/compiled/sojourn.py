@@ -3,7 +3,7 @@
 import numpy as np
 
 from lwmecps_gym.envs.compiled.jit import compiled
-from lwmecps_gym.envs.compiled.memory import Floats, Work
+from lwmecps_gym.envs.compiled.memory import Floats, Flows
 
 BLOCK = 32
 """Exponentials come in blocks of this many: four vectors of eight."""
@@ -63,7 +63,13 @@ def exponentials(values: Floats, count: int) -> None:
 
 @compiled
 def prepare_queue(
-    pair: int, shared: bool, servers: int, mu: float, inverse_mu: float, load: float, work: Work
+    pair: int,
+    shared: bool,
+    servers: int,
+    mu: float,
+    inverse_mu: float,
+    load: float,
+    flows: Flows,
 ) -> float:
     """Write P(sojourn > t) of a queue as slow * exp(-theta t) + (1 - slow) * exp(-mu t).
 
@@ -83,34 +89,39 @@ def prepare_queue(
             slow = erlang_wait(servers, load * inverse_mu, utilisation) * mu / (mu - theta)
         else:
             theta = mu - load / servers
-    work.theta[pair] = theta
-    work.slow[pair] = slow
-    work.slow_ms[pair] = 1000 * slow / theta
+    flows.theta[pair] = theta
+    flows.slow[pair] = slow
+    flows.slow_ms[pair] = 1000 * slow / theta
     return utilisation
 
 
 @compiled
 def settle(
-    first: int, last: int, rates: Floats, slo_ms: Floats, timeout_ms: float, work: Work
+    first: int,
+    last: int,
+    rates: Floats,
+    slo_ms: Floats,
+    timeout_ms: float,
+    flows: Flows,
 ) -> None:
     """Add the waiting flows of services `first` to `last` to `spent` and `late`, per service.
 
     spent: sum of flow * E[min(rtt + sojourn, timeout)], requests/s * ms.
     late: sum of flow * P(rtt + sojourn > SLO), requests/s.
     """
-    powers = work.powers
+    powers = flows.powers
     count = 0
     for s in range(first, last):
         mu, slo = rates[s], slo_ms[s]
-        for i in range(work.segment[s], work.segment[s + 1]):
-            pair, rtt = work.flow_pair[i], work.flow_rtt_ms[i]
-            theta = work.theta[pair]
+        for i in range(flows.segment[s], flows.segment[s + 1]):
+            pair, rtt = flows.pair[i], flows.rtt_ms[i]
+            theta = flows.theta[pair]
             limit_s = max(timeout_ms - rtt, 0.0) * 1e-3
             slo_s = max(slo - rtt, 0.0) * 1e-3
             powers[count] = -theta * limit_s
             powers[count + 1] = -theta * slo_s
             count += 2
-            if work.slow[pair] != 1.0:
+            if flows.slow[pair] != 1.0:
                 powers[count] = -mu * limit_s
                 powers[count + 1] = -mu * slo_s
                 count += 2
@@ -121,18 +132,18 @@ def settle(
     for s in range(first, last):
         slo, fast_ms = slo_ms[s], 1000 / rates[s]
         spent = late = 0.0
-        for i in range(work.segment[s], work.segment[s + 1]):
-            pair, rtt, flow = work.flow_pair[i], work.flow_rtt_ms[i], work.flow[i]
-            latency_ms = min(rtt, timeout_ms) + work.slow_ms[pair] * (1 - powers[count])
-            slow = work.slow[pair]
+        for i in range(flows.segment[s], flows.segment[s + 1]):
+            pair, rtt, rps = flows.pair[i], flows.rtt_ms[i], flows.rps[i]
+            latency_ms = min(rtt, timeout_ms) + flows.slow_ms[pair] * (1 - powers[count])
+            slow = flows.slow[pair]
             tail = slow * powers[count + 1]
             count += 2
             if slow != 1.0:
                 latency_ms += (1 - slow) * fast_ms * (1 - powers[count])
                 tail += (1 - slow) * powers[count + 1]
                 count += 2
-            spent += flow * latency_ms
-            late += flow * (tail if rtt <= slo else 1.0)
-        work.spent[s] += spent
+            spent += rps * latency_ms
+            late += rps * (tail if rtt <= slo else 1.0)
+        flows.spent[s] += spent
         if slo < timeout_ms:
-            work.late[s] += late
+            flows.late[s] += late
