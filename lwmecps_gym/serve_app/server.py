@@ -84,7 +84,7 @@ def serve_forever(
 
 def _usable_port(host: str, port: int) -> int:
     if not 0 <= port <= 65535:
-        raise InvalidInputError(f"port {port}: choose one from 0 to 65535; 0 takes any free one")
+        raise InvalidInputError(f"cannot listen at port {port}: choose one from 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family) as probe:
