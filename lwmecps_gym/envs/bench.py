@@ -14,7 +14,7 @@ from lwmecps_gym.envs.compiled.sample import draw_legal
 from lwmecps_gym.envs.environments import LWMECPSEnv3, make_vector_env
 from lwmecps_gym.envs.generate import random_scenario
 
-SIZES = ((4, 3, 1024), (16, 4, 256), (100, 20, 16), (1000, 20, 2))
+SIZES = ((4, 3, 512), (16, 4, 256), (100, 20, 16), (1000, 20, 2))
 """Nodes, services, environments side by side."""
 FEW = 8
 """Environments in SyncVectorEnv at most: its speed per step does not depend on their number."""

@@ -232,6 +232,7 @@ def _rooms(params: ClusterParams) -> tuple[Flows, Desk, Sight]:
         rps=np.empty(count),
         rtt_ms=np.empty(count),
         pair=np.empty(count, dtype=np.int64),
+        site=np.empty(count, dtype=np.int64),
         segment=np.zeros(services + 1, dtype=np.int64),
         powers=np.empty(4 * count + BLOCK),
         theta=np.empty(pairs),

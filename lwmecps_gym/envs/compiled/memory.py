@@ -146,6 +146,7 @@ class Flows(NamedTuple):
         rps: requests/s, [F].
         rtt_ms: [F].
         pair: s * N + n, [F].
+        site: where they come from, while they are routed, [F].
         segment: where the flows of a service begin, [S + 1].
         powers: exponents and exponentials, at most four per flow, [4 F].
         theta: of a pair's queue, [S * N], as `slow` and `slow_ms`; see `sojourn.prepare_queue`.
@@ -158,6 +159,7 @@ class Flows(NamedTuple):
     rps: Floats
     rtt_ms: Floats
     pair: Ints
+    site: Ints
     segment: Ints
     powers: Floats
     theta: Floats

@@ -169,7 +169,7 @@ def spill_over(
                 desk.load[n] += taken
                 flows.rps[end] = taken
                 flows.pair[end] = pair + n
-                flows.rtt_ms[end] = rtt_ms[n, u]
+                flows.site[end] = u
                 end += 1
             waiting -= 1
             if admitted < 1.0 and left[u] > 0.0:
@@ -186,6 +186,8 @@ def spill_over(
                     lost += left[u]
             u = after
         k += 1
+    for i in range(begin, end):  # apart from the lists, so that the processor can look far ahead
+        flows.rtt_ms[i] = rtt_ms[flows.pair[i] - pair, flows.site[i]]
     while waiting > 0:  # for a host that had room when they began to wait
         u = queue[k]
         while u >= 0:
