@@ -37,6 +37,8 @@ from lwmecps_gym.platform.wandb_config import Tracker
 
 PPO_TEMPERATURE = 0.5
 """Temperature at which a policy trained by PPO chooses when it is served."""
+ROUNDS = 5
+"""Rounds of episodes that a training has at least."""
 CHECKPOINT_S = 60.0
 """Time between checkpoints of a running training, s."""
 
@@ -89,8 +91,12 @@ def played_scenario(task: TrainingTask) -> Scenario:
 
 
 def side_by_side(most: int, episodes: int) -> int:
-    """Number of clusters that play `episodes` episodes in whole rounds with the least excess."""
-    rounds = math.ceil(episodes / min(most, episodes))
+    """Number of clusters that play `episodes` episodes in whole rounds with the least excess.
+
+    There are `ROUNDS` rounds at least, as far as the episodes go: clusters that begin together end
+    together, and only a later round shows what was learned in an earlier one.
+    """
+    rounds = max(math.ceil(episodes / most), min(ROUNDS, episodes))
     return math.ceil(episodes / rounds)
 
 
