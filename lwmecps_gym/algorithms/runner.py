@@ -36,8 +36,8 @@ def train_here(
     except ValidationError as error:
         raise InvalidInputError(describe_errors(error)) from error
     prepare(wanted)  # refuse before Ray starts
+    from lwmecps_gym.algorithms.launcher import RayLauncher
     from lwmecps_gym.algorithms.ray_session import ray_running
-    from lwmecps_gym.algorithms.training import RayLauncher
 
     store = open_store(settings)
     with ray_running():

@@ -1,6 +1,5 @@
 """A training at work: RLlib learns, the store hears of it, and a model version comes out."""
 
-import logging
 import math
 import time
 from collections.abc import Mapping
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -41,8 +39,6 @@ ROUNDS = 5
 """Rounds of episodes that a training has at least."""
 CHECKPOINT_S = 60.0
 """Time between checkpoints of a running training, s."""
-
-logger = logging.getLogger(__name__)
 
 
 def configure(task: TrainingTask) -> AlgorithmConfig:
@@ -245,31 +241,3 @@ def iteration_values(result: Mapping[str, Any]) -> dict[str, float]:
 def _save(algorithm: Algorithm, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     algorithm.save_to_path(str(folder.resolve()))
-
-
-class TrainingActor:
-    """Runs one task in a process of its own."""
-
-    def run(self, settings: Settings, task_id: str) -> None:
-        """Run the task, then end the process; errors are in the store by then."""
-        try:
-            run_task(settings, task_id)
-        except Exception:
-            logger.exception("training %s ended", task_id)
-        ray.actor.exit_actor()
-
-
-class RayLauncher:
-    """Starts each task in a detached Ray actor, which outlives whoever launched it."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def launch(self, task: TrainingTask) -> None:
-        """Start the task's actor; it begins the task when Ray has room for it."""
-        actor = (
-            ray.remote(TrainingActor)
-            .options(name=f"training-{task.id}", lifetime="detached", num_cpus=1, max_restarts=0)
-            .remote()
-        )
-        actor.run.remote(self._settings, task.id)

@@ -78,7 +78,7 @@ class Api:
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """Build the FastAPI application inside the replica."""
         from lwmecps_gym.algorithms.catalog import prepare
-        from lwmecps_gym.algorithms.training import RayLauncher
+        from lwmecps_gym.algorithms.launcher import RayLauncher
         from lwmecps_gym.platform.database import open_store
         from lwmecps_gym.platform.training import TrainingService
         from lwmecps_gym.serve_app.api import create_app
