@@ -16,7 +16,7 @@ from ray.tune import register_env
 
 from lwmecps_gym.algorithms.array_env_runner import ArrayEnvRunner
 from lwmecps_gym.algorithms.catalog import prepare
-from lwmecps_gym.algorithms.training import configure
+from lwmecps_gym.algorithms.training import ROUNDS, configure
 from lwmecps_gym.envs.base import PlacementEnv, PlacementVectorEnv
 from lwmecps_gym.envs.environments import LWMECPSEnv, LWMECPSEnv2, LWMECPSEnv3
 from lwmecps_gym.platform.errors import InvalidInputError
@@ -43,7 +43,7 @@ Chunks = dict[str, list[SingleAgentEpisode]]
 def config_of(model_type: str = "ppo", env: str | None = None) -> AlgorithmConfig:
     task = prepare(
         TrainingRequest(
-            name="n", model_type=model_type, env=env, total_episodes=NUM_ENVS, seed=SEED,
+            name="n", model_type=model_type, env=env, total_episodes=NUM_ENVS * ROUNDS, seed=SEED,
             scenario=SHORT.document(), parameters={"num_envs": NUM_ENVS},
         )
     )  # fmt: skip
