@@ -1,5 +1,6 @@
 """The three environments, from one service to a randomised, failing cluster."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 from lwmecps_gym.envs.base import PlacementEnv, PlacementVectorEnv
@@ -141,3 +142,8 @@ def make_vector_env(env_id: str, num_envs: int = 1, **options: Any) -> Placement
     """Native vector environment of `env_id`; see `PlacementVectorEnv`."""
     defaults = V3_DEFAULTS if env_id == "lwmecps-v3" else {}
     return PlacementVectorEnv(env_id, num_envs, **defaults | options)
+
+
+make_vector_v1 = partial(make_vector_env, "lwmecps-v1")
+make_vector_v2 = partial(make_vector_env, "lwmecps-v2")
+make_vector_v3 = partial(make_vector_env, "lwmecps-v3")

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from lwmecps_gym.envs import ENV_IDS, make_vector_env
@@ -176,3 +177,14 @@ def test_an_episode_of_one_step_alternates_with_resets() -> None:
         _, reward, _, truncated, _ = env.step(np.zeros(2, dtype=np.int64))
         flags.append((bool(truncated.all()), bool(reward.all())))
     assert flags == [(True, True), (False, False)] * 3
+
+
+@pytest.mark.parametrize("env_id", ENV_IDS)
+def test_a_spec_makes_the_same_environments_after_a_way_through_json(env_id: str) -> None:
+    spec = EnvSpec.from_json(gym.spec(env_id).to_json())
+    many = gym.make_vec(spec, num_envs=2, scenario="tiny")
+    assert isinstance(many, PlacementVectorEnv) and many.num_envs == 2
+    made = gym.make(env_id, scenario="tiny").spec
+    assert made is not None
+    again = gym.make(EnvSpec.from_json(made.to_json()))
+    assert again.observation_space == many.single_observation_space
