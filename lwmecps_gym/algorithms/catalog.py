@@ -1,43 +1,18 @@
 """Which algorithms there are, what they take, and whether a training request makes sense."""
 
-from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from lwmecps_gym.algorithms.heuristics import HEURISTICS
-from lwmecps_gym.algorithms.parameters import (
-    DQNParameters,
-    Parameters,
-    PPOParameters,
-    QLearningParameters,
-)
-from lwmecps_gym.algorithms.table import Discretiser
+from lwmecps_gym.algorithms.registry import ALGORITHMS, entry_of
 from lwmecps_gym.envs.encoding import make_encoding
-from lwmecps_gym.envs.scenario import Scenario, load_scenario
+from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.envs.workload_config import describe_errors
 from lwmecps_gym.platform.errors import InvalidInputError
 from lwmecps_gym.platform.models import TrainingRequest, TrainingTask, new_id
 
-
-@dataclass(frozen=True)
-class AlgorithmEntry:
-    """A learning algorithm: its name in the API, its parameters, and where it can learn."""
-
-    name: str
-    parameters: type[Parameters]
-    envs: tuple[str, ...]
-    """Environments that it takes; the first is the default."""
-
-
-ALGORITHMS = {
-    entry.name: entry
-    for entry in (
-        AlgorithmEntry("ppo", PPOParameters, ("lwmecps-v2", "lwmecps-v3")),
-        AlgorithmEntry("dqn", DQNParameters, ("lwmecps-v2", "lwmecps-v3")),
-        AlgorithmEntry("q_learning", QLearningParameters, ("lwmecps-v1",)),
-    )
-}
+__all__ = ["ALGORITHMS", "describe", "entry_of", "prepare", "validate_parameters"]
 
 
 def describe() -> list[dict[str, Any]]:
@@ -46,7 +21,7 @@ def describe() -> list[dict[str, Any]]:
         {
             "model_type": entry.name,
             "learns": True,
-            "description": (entry.parameters.__doc__ or "").splitlines()[0],
+            "description": entry.description,
             "envs": list(entry.envs),
             "parameters": entry.parameters.model_json_schema(),
         }
@@ -63,20 +38,7 @@ def describe() -> list[dict[str, Any]]:
     return learning + rules
 
 
-def entry_of(model_type: str) -> AlgorithmEntry:
-    """Look an algorithm up.
-
-    Raises:
-        InvalidInputError: there is none of that name.
-    """
-    if model_type not in ALGORITHMS:
-        raise InvalidInputError(
-            f"model_type: {model_type!r} is none of the learning algorithms {sorted(ALGORITHMS)}"
-        )
-    return ALGORITHMS[model_type]
-
-
-def validate_parameters(model_type: str, parameters: dict[str, Any]) -> Parameters:
+def validate_parameters(model_type: str, parameters: dict[str, Any]) -> BaseModel:
     """Complete and check an algorithm's parameters.
 
     Raises:
@@ -103,7 +65,9 @@ def prepare(request: TrainingRequest) -> TrainingTask:
             f"env: {request.model_type} does not learn on {env!r}; choose of {list(entry.envs)}"
         )
     scenario = load_scenario(request.scenario)
-    _check_fits(env, scenario, parameters)
+    played = scenario.only(scenario.services[0].name) if env == "lwmecps-v1" else scenario
+    make_encoding(env, played)
+    entry.fits(played, parameters)
     return TrainingTask(
         id=new_id(),
         name=request.name,
@@ -114,11 +78,3 @@ def prepare(request: TrainingRequest) -> TrainingTask:
         env=env,
         seed=request.seed,
     )
-
-
-def _check_fits(env: str, scenario: Scenario, parameters: Parameters) -> None:
-    if env == "lwmecps-v1":
-        scenario = scenario.only(scenario.services[0].name)
-    make_encoding(env, scenario)
-    if isinstance(parameters, QLearningParameters):
-        Discretiser.of(scenario, parameters.demand_bins)

@@ -20,6 +20,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from lwmecps_gym.algorithms.parameters import DQNParameters
+from lwmecps_gym.algorithms.registry import Plan
 from lwmecps_gym.algorithms.replay import TransitionBuffer
 from lwmecps_gym.algorithms.rl_modules import MaskedQNetwork
 
@@ -81,9 +82,10 @@ class ArrayDQN(DQN):  # type: ignore[misc]
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
 
 
-def configure(parameters: DQNParameters, total_steps: int) -> DQNConfig:
-    """RLlib configuration for a training of `total_steps`; sampling and environment come later."""
-    decay = max(1, round(parameters.epsilon_decay * total_steps))
+def configure(plan: Plan[DQNParameters]) -> DQNConfig:
+    """RLlib configuration of a training; sampling and environment come later."""
+    parameters = plan.parameters
+    decay = max(1, round(parameters.epsilon_decay * plan.total_steps))
     epsilon = [[0, 1.0], [decay, parameters.epsilon_end]]
     return (
         DQNConfig(algo_class=ArrayDQN)

@@ -4,12 +4,14 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from lwmecps_gym.algorithms.parameters import PPOParameters
+from lwmecps_gym.algorithms.registry import Plan
 from lwmecps_gym.algorithms.rl_modules import MaskedActorCritic
 
 
-def configure(parameters: PPOParameters, num_envs: int) -> PPOConfig:
-    """RLlib configuration to sample `num_envs` clusters; environment and seed come later."""
-    batch = num_envs * parameters.rollout_steps
+def configure(plan: Plan[PPOParameters]) -> PPOConfig:
+    """RLlib configuration of a training; environment and seed come later."""
+    parameters = plan.parameters
+    batch = plan.num_envs * parameters.rollout_steps
     return (
         PPOConfig()
         .training(

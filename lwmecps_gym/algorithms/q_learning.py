@@ -16,8 +16,8 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from lwmecps_gym.algorithms.parameters import QLearningParameters
+from lwmecps_gym.algorithms.registry import Plan
 from lwmecps_gym.algorithms.table import Discretiser
-from lwmecps_gym.envs.scenario import Scenario
 
 
 class QTable(TorchRLModule):  # type: ignore[misc]
@@ -165,16 +165,15 @@ class QLearning(Algorithm):  # type: ignore[misc]
         )
 
 
-def configure(
-    parameters: QLearningParameters, total_steps: int, scenario: Scenario
-) -> QLearningConfig:
-    """RLlib configuration for a training of `total_steps`; sampling and environment come later.
+def configure(plan: Plan[QLearningParameters]) -> QLearningConfig:
+    """RLlib configuration of a training; sampling and environment come later.
 
     Raises:
         InvalidInputError: the table would be too large for the scenario.
     """
-    discretiser = Discretiser.of(scenario, parameters.demand_bins)
-    decay = max(1, round(parameters.epsilon_decay * total_steps))
+    parameters = plan.parameters
+    discretiser = Discretiser.of(plan.scenario, parameters.demand_bins)
+    decay = max(1, round(parameters.epsilon_decay * plan.total_steps))
     return QLearningConfig().training(
         lr=parameters.learning_rate,
         gamma=parameters.discount_factor,

@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune import register_env
 
 from lwmecps_gym import __version__
-from lwmecps_gym.algorithms import dqn, ppo, q_learning
 from lwmecps_gym.algorithms.array_env_runner import LOGGED_INFO, ArrayEnvRunner
 from lwmecps_gym.algorithms.catalog import validate_parameters
-from lwmecps_gym.algorithms.parameters import (
-    DQNParameters,
-    Parameters,
-    PPOParameters,
-    QLearningParameters,
-)
+from lwmecps_gym.algorithms.registry import Plan, RLlibEntry, entry_of
 from lwmecps_gym.envs import make_vector_env
 from lwmecps_gym.envs.scenario import Scenario, load_scenario
 from lwmecps_gym.platform.artifacts import ArtifactStore
@@ -43,10 +36,13 @@ CHECKPOINT_S = 60.0
 
 def configure(task: TrainingTask) -> AlgorithmConfig:
     """RLlib configuration of a task."""
-    parameters = validate_parameters(task.model_type, task.parameters)
+    entry = entry_of(task.model_type)
+    assert isinstance(entry, RLlibEntry)
+    parameters: Any = validate_parameters(task.model_type, task.parameters)
     scenario = played_scenario(task)
     num_envs = side_by_side(parameters.num_envs, task.total_episodes)
-    config = _configure(task, parameters, num_envs, scenario)
+    steps = task.total_episodes * scenario.episode_steps
+    config = entry.config(Plan(parameters, num_envs, steps, scenario))
     name = f"{task.env}-{task.id}"
 
     def make(context: Mapping[str, Any]) -> Any:
@@ -66,18 +62,6 @@ def configure(task: TrainingTask) -> AlgorithmConfig:
         )
         .debugging(seed=task.seed, log_level="ERROR")
     )
-
-
-def _configure(
-    task: TrainingTask, parameters: Parameters, num_envs: int, scenario: Scenario
-) -> AlgorithmConfig:
-    total_steps = task.total_episodes * scenario.episode_steps
-    if isinstance(parameters, PPOParameters):
-        return ppo.configure(parameters, num_envs)
-    if isinstance(parameters, DQNParameters):
-        return dqn.configure(parameters, total_steps)
-    assert isinstance(parameters, QLearningParameters)
-    return q_learning.configure(parameters, total_steps, scenario)
 
 
 def played_scenario(task: TrainingTask) -> Scenario:
@@ -113,7 +97,7 @@ def export(
 
 
 def make_manifest(
-    task: TrainingTask, architecture: dict[str, Any], metrics: dict[str, float]
+    task: TrainingTask, architecture: Mapping[str, Any], metrics: dict[str, float]
 ) -> dict[str, Any]:
     """What a model version says of itself: enough to serve it and to train it again."""
     env: dict[str, Any] = {"id": task.env, "options": {}}
@@ -172,51 +156,47 @@ def run_task(settings: Settings, task_id: str) -> ModelVersion:
 
 def _train(settings: Settings, run: TaskRun, tracker: Tracker) -> tuple[str, dict[str, float]]:
     task = run.task
-    scenario = load_scenario(task.scenario)
-    wanted = task.total_episodes * scenario.episode_steps
-    algorithm = configure(task).build_algo()
+    learner = entry_of(task.model_type).begin(task)
     checkpoints = settings.data_dir / "checkpoints" / task.id
     begun, saved = time.monotonic(), time.monotonic()
     first: float | None = None
     last: float | None = None
-    iteration, steps, spent = 0, 0, 0.0
+    iteration, episodes, steps, spent = 0, 0, 0, 0.0
     try:
-        while steps < wanted:
+        while episodes < task.total_episodes:
             begin = time.monotonic()
-            result = algorithm.train()
+            done = learner.train()
             spent += time.monotonic() - begin
             iteration += 1
-            sampled = result["env_runners"]
-            steps = int(sampled["num_env_steps_sampled_lifetime"])
-            value = sampled.get("episode_return_mean")
-            if value is not None and math.isfinite(value):
-                last = float(value)
+            episodes, steps = min(task.total_episodes, done.episodes), done.env_steps
+            if done.episode_return is not None and math.isfinite(done.episode_return):
+                last = done.episode_return
                 first = last if first is None else first
-            values = iteration_values(result)
             run.report(
                 iteration=iteration,
-                episode=min(task.total_episodes, steps // scenario.episode_steps),
+                episode=episodes,
                 env_steps=steps,
-                episode_return=value,
+                episode_return=done.episode_return,
                 env_steps_per_s=steps / spent,
-                values=values,
+                values=done.values,
             )
-            tracker.log({**values, "env_steps": steps}, step=iteration)
+            tracker.log({**done.values, "env_steps": steps}, step=iteration)
             if time.monotonic() - saved > CHECKPOINT_S:
-                _save(algorithm, checkpoints)
+                learner.save(checkpoints)
                 saved = time.monotonic()
-        _save(algorithm, checkpoints)
+        learner.save(checkpoints)
         metrics = {
             "env_steps": float(steps),
             "training_s": time.monotonic() - begun,
             **({"first_return": first} if first is not None else {}),
             **({"last_return": last} if last is not None else {}),
         }
-        tensors, architecture = export(algorithm, task)
+        model = learner.export()
+        manifest = make_manifest(task, model.architecture, metrics)
         artifacts = ArtifactStore(settings.data_dir / "artifacts")
-        return artifacts.put(tensors, make_manifest(task, architecture, metrics)), metrics
+        return artifacts.put_files(model.files, manifest), metrics
     finally:
-        algorithm.stop()
+        learner.stop()
 
 
 def iteration_values(result: Mapping[str, Any]) -> dict[str, float]:
@@ -236,8 +216,3 @@ def iteration_values(result: Mapping[str, Any]) -> dict[str, float]:
         for name, value in values.items()
         if value is not None and np.isfinite(float(value))
     }
-
-
-def _save(algorithm: Algorithm, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    algorithm.save_to_path(str(folder.resolve()))

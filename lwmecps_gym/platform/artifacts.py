@@ -3,9 +3,10 @@
     <root>/<digest>/model.safetensors    the weights, by name
     <root>/<digest>/manifest.json        what they are, and the SHA-256 of the weights
 
-The digest is the SHA-256 of `manifest.json` as it lies there (`sha256sum manifest.json` gives it),
-and the manifest holds the hash of the weights, so the digest stands for every byte of both. Nothing
-is ever unpickled: a file that someone hands in can be wrong, but it cannot run.
+A user's own algorithm names its files as it likes, `.safetensors` and `.json` alone. The digest is
+the SHA-256 of `manifest.json` as it lies there (`sha256sum manifest.json` gives it), and the
+manifest holds the hashes of all other files, so the digest stands for every byte. Nothing is ever
+unpickled: a file that someone hands in can be wrong, but it cannot run.
 """
 
 import hashlib
@@ -55,14 +56,34 @@ class ArtifactStore:
             InvalidInputError: a tensor or the manifest cannot be written as such a file.
             StoreUnavailableError: the folder cannot be written, or the disk is full.
         """
-        weights = _encode_tensors(tensors)
-        files = {WEIGHTS: {"sha256": _sha256(weights), "bytes": len(weights)}}
-        described = _encode_manifest({**manifest, "files": files})
+        return self.put_files({WEIGHTS: encode_tensors(tensors)}, manifest)
+
+    def put_files(self, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> str:
+        """Write an artifact of files beside its manifest; otherwise as `put`.
+
+        Args:
+            files: Content by name, `.safetensors` and `.json` only.
+            manifest: What the files are, as JSON; its `files` entry is set here.
+
+        Returns:
+            The digest, 64 hex digits.
+
+        Raises:
+            InvalidInputError: a file is of another kind than its name says, or may not be there.
+            StoreUnavailableError: the folder cannot be written, or the disk is full.
+        """
+        for name, content in files.items():
+            _check_file(name, content)
+        hashes = {
+            name: {"sha256": _sha256(content), "bytes": len(content)}
+            for name, content in files.items()
+        }
+        described = _encode_manifest({**manifest, "files": hashes})
         digest = _sha256(described)
         target = self._root / digest
         try:
             if not target.is_dir():
-                self._write(target, {WEIGHTS: weights, MANIFEST: described})
+                self._write(target, {**files, MANIFEST: described})
         except OSError as error:
             raise StoreUnavailableError(
                 f"the artifact {target} cannot be written: {error};"
@@ -91,7 +112,7 @@ class ArtifactStore:
         """Read an artifact and check every byte of it against its digest.
 
         Returns:
-            The tensors by name, and the manifest.
+            The tensors of `model.safetensors` by name, none without that file; and the manifest.
 
         Raises:
             InvalidInputError: the digest is not one, or a file is missing or was changed; the
@@ -100,8 +121,11 @@ class ArtifactStore:
         """
         folder = self.path(digest)
         manifest: dict[str, Any] = json.loads(_read(folder / MANIFEST, digest))
-        weights = _read(folder / WEIGHTS, manifest["files"][WEIGHTS]["sha256"])
-        return load_tensors(weights), manifest
+        contents = {
+            name: _read(folder / name, described["sha256"])
+            for name, described in manifest["files"].items()
+        }
+        return load_tensors(contents[WEIGHTS]) if WEIGHTS in contents else {}, manifest
 
     def _write(self, target: Path, files: Mapping[str, bytes]) -> None:
         """Make a folder appear with all its files on the disk, unless it is there by then."""
@@ -125,7 +149,12 @@ class ArtifactStore:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _encode_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:
+def encode_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:
+    """Write tensors as a safetensors file.
+
+    Raises:
+        InvalidInputError: a name or a dtype does not fit.
+    """
     if _RESERVED in tensors:
         raise InvalidInputError(f"a tensor must not be named {_RESERVED!r}; safetensors uses that")
     # A copy in C order: safetensors writes the memory as it lies, so a transposed array would come
@@ -139,6 +168,23 @@ def _encode_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:
             f"the tensors cannot be written as safetensors: {error!r} ({kinds});"
             " use numeric or boolean arrays"
         ) from error
+
+
+def _check_file(name: str, content: bytes) -> None:
+    """Refuse a file that is not what a model may hold: nothing that could run when it is read."""
+    if name == MANIFEST or Path(name).name != name:
+        raise InvalidInputError(f"a model's file cannot be named {name!r}")
+    try:
+        if name.endswith(".safetensors"):
+            load_tensors(content)
+        elif name.endswith(".json"):
+            json.loads(content)
+        else:
+            raise InvalidInputError(
+                f"a model is made of .safetensors and .json files alone, not of {name!r}"
+            )
+    except (SafetensorError, ValueError) as error:
+        raise InvalidInputError(f"{name} is not what its name says: {error}") from error
 
 
 def _encode_manifest(manifest: Mapping[str, Any]) -> bytes:

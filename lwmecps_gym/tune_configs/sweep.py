@@ -21,7 +21,7 @@ from ray.tune.search.sample import Domain as TuneDomain
 
 from lwmecps_gym.algorithms.catalog import prepare
 from lwmecps_gym.algorithms.ray_session import ray_running
-from lwmecps_gym.algorithms.training import configure, iteration_values
+from lwmecps_gym.algorithms.registry import entry_of
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import LwmecpsError
@@ -136,19 +136,17 @@ def _train(drawn: dict[str, Any], *, config: SweepConfig) -> None:
     task = _task(config, drawn)
     episode_steps = task.scenario["episode_steps"]
     score = _Score(config.metric, config.score_episodes * episode_steps)
-    algorithm = configure(task).build_algo()
-    steps = 0
+    learner = entry_of(task.model_type).begin(task)
+    episodes, steps = 0, 0
     try:
-        while steps < config.total_episodes * episode_steps:
-            result = algorithm.train()
-            sampled = int(result["env_runners"]["num_env_steps_sampled_lifetime"])
-            values = iteration_values(result)
-            score.add(values, sampled - steps)
-            steps = sampled
+        while episodes < config.total_episodes:
+            done = learner.train()
+            score.add(done.values, done.env_steps - steps)
+            episodes, steps = done.episodes, done.env_steps
             progress = {"env_steps": steps, "episodes": steps / episode_steps}
-            tune.report({**values, **progress, "score": score.mean})
+            tune.report({**done.values, **progress, "score": score.mean})
     finally:
-        algorithm.stop()
+        learner.stop()
 
 
 class _Score:

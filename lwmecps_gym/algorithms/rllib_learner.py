@@ -1,0 +1,43 @@
+"""Trainings by RLlib as a `Learner`."""
+
+from pathlib import Path
+
+from lwmecps_gym.algorithms.registry import Export, Iteration
+from lwmecps_gym.algorithms.training import configure, export, iteration_values
+from lwmecps_gym.platform.artifacts import WEIGHTS, encode_tensors
+from lwmecps_gym.platform.models import TrainingTask
+
+
+class RLlibLearner:
+    """Trains a task by the RLlib algorithm that it is configured for."""
+
+    def __init__(self, task: TrainingTask) -> None:
+        self._task = task
+        self._algorithm = configure(task).build_algo()
+
+    def train(self) -> Iteration:
+        """See `Learner.train`: one RLlib iteration."""
+        result = self._algorithm.train()
+        sampled = result["env_runners"]
+        steps = int(sampled["num_env_steps_sampled_lifetime"])
+        value = sampled.get("episode_return_mean")
+        return Iteration(
+            episodes=steps // self._task.scenario["episode_steps"],
+            env_steps=steps,
+            episode_return=None if value is None else float(value),
+            values=iteration_values(result),
+        )
+
+    def save(self, folder: Path) -> None:
+        """See `Learner.save`; RLlib can restore it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._algorithm.save_to_path(str(folder.resolve()))
+
+    def export(self) -> Export:
+        """See `Learner.export`: one file of weights."""
+        tensors, architecture = export(self._algorithm, self._task)
+        return Export({WEIGHTS: encode_tensors(tensors)}, architecture)
+
+    def stop(self) -> None:
+        """See `Learner.stop`."""
+        self._algorithm.stop()
