@@ -58,6 +58,7 @@ class Core:
         moves: bool | None = None,
         max_services: int | None = None,
         max_nodes: int | None = None,
+        catchment: bool = False,
         randomise: bool = False,
         failures: bool = False,
         random_start: bool = False,
@@ -74,7 +75,12 @@ class Core:
                 f"illegal_action: {illegal_action!r} is neither 'nothing' nor 'raise'"
             )
         self.encoding: Encoding = make_encoding(
-            env_id, self.scenario, moves=moves, max_services=max_services, max_nodes=max_nodes
+            env_id,
+            self.scenario,
+            moves=moves,
+            max_services=max_services,
+            max_nodes=max_nodes,
+            catchment=catchment,
         )
         self.batch = batch
         self.random_start = random_start

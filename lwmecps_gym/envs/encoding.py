@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwmecps_gym.envs.actions import ActionTable, fits
+from lwmecps_gym.envs.catchment import find_catchment
 from lwmecps_gym.envs.cluster import RESOURCES, Bools, ClusterState, Floats, Ints
 from lwmecps_gym.envs.scenario import Scenario
 from lwmecps_gym.platform.errors import InvalidInputError
@@ -118,26 +119,36 @@ class FlatEncoding:
 NODE_FEATURES = ("is_there", "up", "cpu_cores", *(f"free_{name}" for name in RESOURCES))
 SERVICE_FEATURES = (
     "is_there", "ready", "starting", "demand", "latency", "cpu", "rate", "slo", "replicas_left",
+    "replica_cost", "start_cost",
 )  # fmt: skip
 PAIR_FEATURES = (
     "ready", "starting", "utilisation", "demand_nearest", "rtt", "within_slo", "has_room",
 )  # fmt: skip
+CATCHMENT_FEATURES = ("demand", "saving")
 
 
 @dataclass
 class StructuredEncoding:
     """Features of nodes, services and pairs, padded to `max_services` and `max_nodes` (v3).
 
+    They mean the same in clusters of any size: replicas and demand of a service are counted per
+    node, and costs are those of the whole cluster times its number of nodes N, for what one replica
+    does to a mean over the cluster is in proportion to 1 / N.
+
     - nodes [N, 8]: is there; is up; cores / 4; free share of each resource.
-    - services [S, 9]: is there; ready and starting replicas / 4; demand of the last step in
-      replicas kept busy; latency over four times the SLO; cores per replica; rate / 100;
-      SLO / 100 ms; replicas that may be added / 4.
+    - services [S, 11]: is there; ready and starting replicas per node; demand of the last step in
+      replicas kept busy per node; latency over four times the SLO; cores per replica; rate / 100;
+      SLO / 100 ms; replicas that may be added per node; cost of holding a replica for a step, and
+      of starting one, times N.
     - pairs [S, N, 7]: ready; starting; utilisation; demand in replicas kept busy of the sites for
       which the node is the nearest; mean round trip to the node / 100 ms of the demand near it;
       share of the demand near it for which round trip plus mean service time keep the SLO; one more
       replica fits. What is near a node are the 16 sites (`NEAR_SITES`) with the shortest round
       trip to it, all sites where they are fewer: so the features take no more than S (U + N) work.
     - clock [2]: sine and cosine of the time of day.
+    - catchment [S, N, 2], if it is asked for: demand in replicas kept busy that the node gets, or
+      would get with a replica; cost of a step that it saves, or would save, times N (see
+      `catchment`).
     - action_mask [A]: legal actions, for the padded sizes.
     """
 
@@ -145,6 +156,7 @@ class StructuredEncoding:
     moves: bool | None
     max_services: int
     max_nodes: int
+    catchment: bool = False
     actions: ActionTable = field(init=False)
     observation_space: gym.Space[Any] = field(init=False)
     action_space: gym.spaces.Discrete[Any] = field(init=False)
@@ -174,6 +186,7 @@ class StructuredEncoding:
             "services": _box(s, len(SERVICE_FEATURES)),
             "pairs": _box(s, n, len(PAIR_FEATURES)),
             "clock": gym.spaces.Box(-1, 1, (2,), np.float32),
+            **({"catchment": _box(s, n, len(CATCHMENT_FEATURES))} if self.catchment else {}),
             "action_mask": gym.spaces.Box(0, 1, (len(wide),), np.int8),
         }
         self.observation_space = gym.spaces.Dict({**boxes})
@@ -182,12 +195,15 @@ class StructuredEncoding:
     def encode(self, state: ClusterState, legal: Bools) -> Observation:
         """See `Encoding.encode`."""
         observation = self.empty(len(state.time_s))
-        for name, values in (
-            ("nodes", self._nodes(state)),
-            ("services", self._services(state)),
-            ("pairs", self._pairs(state)),
-            ("clock", clock_of(state.time_s)),
-        ):
+        features = {
+            "nodes": self._nodes(state),
+            "services": self._services(state),
+            "pairs": self._pairs(state),
+            "clock": clock_of(state.time_s),
+        }
+        if self.catchment:
+            features["catchment"] = self._catchment(state)
+        for name, values in features.items():
             there = tuple(slice(size) for size in values.shape)
             observation[name][there] = np.clip(values, -LIMIT, LIMIT)
         observation["action_mask"][:, self._padded] = legal
@@ -209,19 +225,23 @@ class StructuredEncoding:
         return np.concatenate([np.stack(own, -1), state.free / capacity], axis=-1)
 
     def _services(self, state: ClusterState) -> Floats:
-        params = state.params
+        params, weights = state.params, self.scenario.weights
+        nodes = state.ready.shape[2]
         ready, starting = state.ready.sum(-1), state.starting.sum(-1)
+        cpu = params.capacity[..., 0].sum(-1, keepdims=True)
         return np.stack(
             [
                 np.ones_like(params.rate),
-                ready / 4,
-                starting / 4,
-                state.demand.sum(-1) / params.rate,
+                ready / nodes,
+                starting / nodes,
+                state.demand.sum(-1) / params.rate / nodes,
                 np.minimum(state.latency_ms / (4 * params.slo_ms), 10.0),
                 params.request[..., 0],
                 params.rate / 100,
                 params.slo_ms / 100,
-                (params.max_replicas - ready - starting) / 4,
+                (params.max_replicas - ready - starting) / nodes,
+                weights.resources * params.request[..., 0] / cpu * nodes,
+                np.full_like(params.rate, weights.migration * nodes),
             ],
             axis=-1,
         )
@@ -248,6 +268,12 @@ class StructuredEncoding:
         ]
         return np.stack(features, axis=-1)
 
+    def _catchment(self, state: ClusterState) -> Floats:
+        found = find_catchment(self.scenario, state)
+        total = np.maximum(state.demand.sum((1, 2)), 1e-9)[:, None, None]
+        busy = found.requests / state.params.rate[..., None]
+        return np.stack([busy, found.saved / total * state.ready.shape[2]], axis=-1)
+
 
 def _box(*shape: int) -> gym.spaces.Box:
     return gym.spaces.Box(-LIMIT, LIMIT, shape, np.float32)
@@ -265,6 +291,7 @@ def make_encoding(
     moves: bool | None = None,
     max_services: int | None = None,
     max_nodes: int | None = None,
+    catchment: bool = False,
 ) -> Encoding:
     """Encoding of an environment for a scenario.
 
@@ -274,6 +301,7 @@ def make_encoding(
         moves: whether actions include moves (never in v1); unset: unless they are too many.
         max_services: v3: what to pad to; unset: the scenario's own number.
         max_nodes: v3: what to pad to; unset: the scenario's own number.
+        catchment: v3: whether to show catchments.
 
     Raises:
         InvalidInputError: there is no such environment, or the scenario does not fit it.
@@ -289,7 +317,7 @@ def make_encoding(
         return FlatEncoding(scenario, masked=True, moves=moves)
     if env_id == "lwmecps-v3":
         s, n = max_services or services, max_nodes or nodes
-        return StructuredEncoding(scenario, moves=moves, max_services=s, max_nodes=n)
+        return StructuredEncoding(scenario, moves, s, n, catchment)
     raise InvalidInputError(
         f"env: {env_id!r} is none of ['lwmecps-v1', 'lwmecps-v2', 'lwmecps-v3']"
     )

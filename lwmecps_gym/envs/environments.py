@@ -114,16 +114,18 @@ class LWMECPSEnv3(PlacementEnv):
     | part | shape |
     |---|---|
     | nodes | max_nodes, 8 |
-    | services | max_services, 9 |
+    | services | max_services, 11 |
     | pairs | max_services, max_nodes, 7 |
     | clock | 2 |
+    | catchment (with `catchment=True`) | max_services, max_nodes, 2 |
     | action_mask (int8) | A |
 
     ## Rewards, starting state, episode end
     As `lwmecps-v1`.
 
     ## Arguments
-    As `lwmecps-v2`, and `max_services`, `max_nodes`, `randomise` and `failures` (both True).
+    As `lwmecps-v2`, and `max_services`, `max_nodes`, `catchment` (False), `randomise` and
+    `failures` (both True).
 
     ## Version history
     - v3: first.

@@ -77,11 +77,17 @@ def test_structured_features_are_what_their_names_say(model: ClusterModel) -> No
         np.tile([1.2, 1.2, 1.0, 0.75], (2, 1))
     )
     assert feature(arrays, "nodes", "free_pods") == pytest.approx(1 - state.replicas.sum(1) / 110)
-    assert feature(arrays, "services", "demand") == pytest.approx(total / [100, 60, 250])
+    assert feature(arrays, "services", "demand") == pytest.approx(total / [100, 60, 250] / 4)
     assert feature(arrays, "services", "slo") == pytest.approx(np.tile([0.4, 1, 0.5], (2, 1)))
     assert feature(arrays, "services", "replicas_left") == pytest.approx(
         (8 - state.replicas.sum(-1)) / 4
     )
+    assert feature(arrays, "services", "ready") == pytest.approx(state.ready.sum(-1) / 4)
+    cpu = 1.2 + 1.2 + 1.0 + 0.75
+    assert feature(arrays, "services", "replica_cost") == pytest.approx(
+        np.tile([0.2 * each / cpu * 4 for each in (0.5, 0.25, 0.1)], (2, 1))
+    )
+    assert feature(arrays, "services", "start_cost") == pytest.approx(np.full((2, 3), 0.02 * 4))
     assert np.array_equal(feature(arrays, "pairs", "ready"), state.ready)
     rtt = np.array([[2, 24, 36, 50], [24, 2, 20, 32], [36, 20, 2, 18], [50, 32, 18, 2]])
     mean_rtt = np.einsum("bsu,un->bsn", state.demand, rtt) / total[..., None]
@@ -100,13 +106,14 @@ def test_structured_features_are_what_their_names_say(model: ClusterModel) -> No
 
 
 def test_padding_changes_no_feature_and_adds_only_zeros(model: ClusterModel) -> None:
-    _, plain = encoded(model)
-    _, padded = encoded(model, max_services=5, max_nodes=7)
+    _, plain = encoded(model, catchment=True)
+    _, padded = encoded(model, max_services=5, max_nodes=7, catchment=True)
     assert padded["pairs"].shape == (2, 5, 7, len(PAIR_FEATURES))
     for name, where in (
         ("nodes", np.s_[:, :4]),
         ("services", np.s_[:, :3]),
         ("pairs", np.s_[:, :3, :4]),
+        ("catchment", np.s_[:, :3, :4]),
         ("clock", np.s_[:]),
     ):
         assert np.array_equal(padded[name][where], plain[name])

@@ -4,12 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwmecps_gym.envs.actions import ActionTable
+from lwmecps_gym.envs.catchment import NEAR_NODES
 from lwmecps_gym.envs.cluster import Bools, ClusterParams, Floats, Ints
-from lwmecps_gym.envs.compiled import observe, pods
+from lwmecps_gym.envs.compiled import catchment, observe, pods
 from lwmecps_gym.envs.compiled.memory import (
     Demand,
     Desk,
     Flows,
+    Hosts,
     Limits,
     Measured,
     Near,
@@ -106,6 +108,7 @@ class Kernel:
             free=np.zeros((batch, nodes, resources)),
             room=np.zeros((batch, services, nodes), dtype=bool),
             moved=np.ones((batch, services), dtype=bool),
+            shifted=np.ones((batch, services), dtype=bool),
         )
         self._routes = Routes(
             hosts=np.zeros((batch, services, nodes), dtype=np.int16),
@@ -114,6 +117,7 @@ class Kernel:
             first_rtt_ms=np.zeros((batch, services, sites)),
         )
         self._flows, self._desk, self._sight = _rooms(params)
+        self._hosts: Hosts | None = None
         self._ranked = self._fresh = False
 
     def begin(self, indices: Ints) -> None:
@@ -126,6 +130,8 @@ class Kernel:
             self._limits, self._speeds, self._network, self._near, self._pods,
             indices, self._own_rtt or not self._ranked,
         )  # fmt: skip
+        if self._hosts is not None:
+            self._forget(self._hosts, indices)
         self._ranked = self._fresh = True
 
     def illegal(self, actions: Ints) -> Bools:
@@ -176,13 +182,26 @@ class Kernel:
         if isinstance(encoding, StructuredEncoding):
             arrays = encoding.empty(len(clock))
             observe.structured(
-                self._limits, self._speeds, self._network, self._near, self._demand,
+                self._rules, self._limits, self._speeds, self._network, self._near, self._demand,
                 self._pods, self._measured, self._sight, self._moves,
                 arrays["nodes"], arrays["services"], arrays["pairs"], arrays["action_mask"],
             )  # fmt: skip
             arrays["clock"][:] = clock
+            if encoding.catchment:
+                self._look_around(arrays["catchment"])
             return arrays
         return None
+
+    def _look_around(self, pairs: NDArray[np.float32]) -> None:
+        if self._hosts is None:  # most encodings do not ask
+            self._hosts = _hosts(self._params)
+            self._forget(self._hosts, np.arange(len(self._demand.t)))
+        catchment.look_around(
+            self._rules, self._speeds, self._network, self._demand, self._pods, self._hosts, pairs
+        )
+
+    def _forget(self, hosts: Hosts, indices: Ints) -> None:
+        catchment.begin(self._rules, self._speeds, self._network, self._pods, hosts, indices)
 
     def _evaluate(self, only_fresh: bool, outcome: Outcome) -> None:
         evaluate(
@@ -222,6 +241,16 @@ def _network(params: ClusterParams, own_rtt: bool) -> tuple[Network, Near]:
     )
     within = np.zeros((*params.rate.shape, params.capacity.shape[1]), dtype=np.int16)
     return network, Near(sites, np.zeros(sites.shape), within)
+
+
+def _hosts(params: ClusterParams) -> Hosts:
+    batch, services = params.rate.shape
+    sites, nodes = params.rtt_ms.shape[1:]
+    places = np.zeros((4, batch, services, sites), dtype=np.int16)
+    prices = np.zeros((2, batch, services, sites))
+    near_price = np.zeros((batch, services, sites, min(NEAR_NODES, nodes)))
+    held = np.zeros((batch, services, nodes), dtype=bool)
+    return Hosts(held, *places, *prices, near_price, *np.zeros((3, nodes)))
 
 
 def _rooms(params: ClusterParams) -> tuple[Flows, Desk, Sight]:

@@ -102,6 +102,7 @@ class Pods(NamedTuple):
         free: share of a resource that is not requested, 0 where the node is down, [B, N, R].
         room: one more replica fits, and the node is up, [B, S, N].
         moved: the nodes with ready replicas are no longer those in `Routes`, [B, S].
+        shifted: the nodes with replicas may no longer be those in `Hosts`, [B, S].
     """
 
     ready: Shorts
@@ -113,6 +114,7 @@ class Pods(NamedTuple):
     free: Floats
     room: Bools
     moved: Bools
+    shifted: Bools
 
 
 class Routes(NamedTuple):
@@ -129,6 +131,34 @@ class Routes(NamedTuple):
     host_count: Ints
     first: Shorts
     first_rtt_ms: Floats
+
+
+class Hosts(NamedTuple):
+    """The two nearest hosts of every site, as last looked at; see `envs.catchment`.
+
+    Attributes:
+        held: the node has replicas, ready or starting, [B, S, N].
+        first: place of the nearest host in the site's `nearest`, N where there is none, [B, S, U].
+        second: place of the next one, [B, S, U].
+        first_node, second_node: which nodes they are, 0 where there is none, [B, S, U].
+        first_price, second_price: of a request there; of one that fails, where there is none.
+        near_price: of a request at each of the `NEAR_NODES` nearest nodes, [B, S, U, NEAR_NODES].
+        requests: of the catchment of a node, for the service at work, [N].
+        saved: likewise, [N].
+        refused: share that a host cannot admit of what it is the nearest host of, [N].
+    """
+
+    held: Bools
+    first: Shorts
+    second: Shorts
+    first_node: Shorts
+    second_node: Shorts
+    first_price: Floats
+    second_price: Floats
+    near_price: Floats
+    requests: Floats
+    saved: Floats
+    refused: Floats
 
 
 class Measured(NamedTuple):

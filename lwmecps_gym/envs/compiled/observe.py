@@ -12,6 +12,7 @@ from lwmecps_gym.envs.compiled.memory import (
     Near,
     Network,
     Pods,
+    Rules,
     Sight,
     Speeds,
 )
@@ -28,6 +29,7 @@ _LEAST = 1e-9
 
 @entry
 def structured(
+    rules: Rules,
     limits: Limits,
     speeds: Speeds,
     network: Network,
@@ -44,18 +46,19 @@ def structured(
 ) -> None:
     """Write the features of `StructuredEncoding`; padding is left as it is.
 
-    `nodes` is [B, max_nodes, 8], `services` [B, max_services, 9], `pairs` [B, max_services,
+    `nodes` is [B, max_nodes, 8], `services` [B, max_services, 11], `pairs` [B, max_services,
     max_nodes, 7] and `mask` [B, A], with `moves` or without.
     """
     batch, count_s, count_n = pods.ready.shape
     for b in range(batch):
         row = min(demand.t[b], len(demand.requests) - 1)
         requests, shares = demand.requests[row, b], demand.shares[row, b]
-        offered = 0.0
+        offered = cpu = 0.0
         for u in range(len(requests)):
             offered += requests[u]
         _look_around(min(b, len(network.rtt_ms) - 1), requests, network, near, sight)
         for n in range(count_n):
+            cpu += limits.capacity[b, n, 0]
             nodes[b, n, 0] = 1.0
             nodes[b, n, 1] = pods.node_up[b, n]
             nodes[b, n, 2] = _clip(limits.capacity[b, n, 0] / 4)
@@ -65,14 +68,16 @@ def structured(
             share, rate, slo_ms = shares[s], speeds.rate[b, s], speeds.slo_ms[b, s]
             total, starting = pods.total[b, s], pods.starting[b, s]
             services[b, s, 0] = 1.0
-            services[b, s, 1] = (total - starting) / 4
-            services[b, s, 2] = starting / 4
-            services[b, s, 3] = _clip(share * offered / rate)
+            services[b, s, 1] = (total - starting) / count_n
+            services[b, s, 2] = starting / count_n
+            services[b, s, 3] = _clip(share * offered / rate / count_n)
             services[b, s, 4] = min(measured.latency_ms[b, s] / (4 * slo_ms), 10.0)
             services[b, s, 5] = _clip(limits.request[b, s, 0])
             services[b, s, 6] = _clip(rate / 100)
             services[b, s, 7] = _clip(slo_ms / 100)
-            services[b, s, 8] = (limits.max_replicas[s] - total) / 4
+            services[b, s, 8] = (limits.max_replicas[s] - total) / count_n
+            services[b, s, 9] = _clip(rules.resources * limits.request[b, s, 0] / cpu * count_n)
+            services[b, s, 10] = _clip(rules.migration * count_n)
             per_replica = share / rate
             for n in range(count_n):
                 known = min(share * sight.near[n] / _LEAST, 1.0)  # 1, if there is any demand

@@ -77,6 +77,8 @@ def apply(
         illegal[b] = not _is_legal(limits, pods, table, b, action)
         if illegal[b]:
             continue
+        if s >= 0:
+            pods.shifted[b, s] = True
         if source >= 0:
             stage = pods.stages.shape[3] - 1
             while stage >= 0 and pods.stages[b, s, source, stage] == 0:
@@ -248,6 +250,7 @@ def _fail_and_recover(limits: Limits, pods: Pods, b: int, up: Bools) -> None:
             for stage in range(pods.stages.shape[3]):
                 pods.stages[b, s, n, stage] = 0
             pods.moved[b, s] |= pods.ready[b, s, n] > 0
+            pods.shifted[b, s] = True
             pods.total[b, s] -= starting + pods.ready[b, s, n]
             pods.starting[b, s] -= starting
             pods.ready[b, s, n] = 0
