@@ -246,11 +246,22 @@ def _network(params: ClusterParams, own_rtt: bool) -> tuple[Network, Near]:
 def _hosts(params: ClusterParams) -> Hosts:
     batch, services = params.rate.shape
     sites, nodes = params.rtt_ms.shape[1:]
-    places = np.zeros((4, batch, services, sites), dtype=np.int16)
-    prices = np.zeros((2, batch, services, sites))
-    near_price = np.zeros((batch, services, sites, min(NEAR_NODES, nodes)))
-    held = np.zeros((batch, services, nodes), dtype=bool)
-    return Hosts(held, *places, *prices, near_price, *np.zeros((3, nodes)))
+    first, second, first_node, second_node = np.zeros((4, batch, services, sites), np.int16)
+    first_price, second_price = np.zeros((2, batch, services, sites))
+    requests, saved, refused = np.zeros((3, nodes))
+    return Hosts(
+        held=np.zeros((batch, services, nodes), dtype=bool),
+        first=first,
+        second=second,
+        first_node=first_node,
+        second_node=second_node,
+        first_price=first_price,
+        second_price=second_price,
+        near_price=np.zeros((batch, services, sites, min(NEAR_NODES, nodes))),
+        requests=requests,
+        saved=saved,
+        refused=refused,
+    )
 
 
 def _rooms(params: ClusterParams) -> tuple[Flows, Desk, Sight]:
