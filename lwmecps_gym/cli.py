@@ -5,6 +5,7 @@ what Ray has to say go to stderr. Wrong input ends with one line and exit code 2
 """
 
 import json
+import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -14,11 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lwmecps_gym.platform.config import Settings
+from lwmecps_gym.platform.config import Settings, read_settings
 from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
 
 app = typer.Typer(
-    help="Learn where to place services on an edge Kubernetes cluster, compare, and put to work.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -40,6 +40,22 @@ ScenarioOption = Annotated[
     str, typer.Option(help="Name of a packaged scenario, or path of a YAML or JSON file.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+
+
+@app.callback()
+def prepare(
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import",
+            help="Module or .py file that registers algorithms, as LWMECPS_ALGORITHMS; repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Learn where to place services on an edge Kubernetes cluster, compare, and put to work."""
+    if modules:
+        named = os.environ.get("LWMECPS_ALGORITHMS")
+        os.environ["LWMECPS_ALGORITHMS"] = ",".join([named, *modules] if named else modules)
 
 
 @app.command()
@@ -72,13 +88,13 @@ def serve(
 
     err.print("starting Ray and the API ...")
     serve_forever(
-        Settings(), host, port, ready=lambda url: err.print(f"ready: {url}  (docs: {url}/docs)")
+        _settings(), host, port, ready=lambda url: err.print(f"ready: {url}  (docs: {url}/docs)")
     )
 
 
 @app.command()
 def train(
-    algorithm: Annotated[str, typer.Option(help="ppo, dqn or q_learning.")] = "ppo",
+    algorithm: Annotated[str, typer.Option(help="ppo, dqn, q_learning, or your own.")] = "ppo",
     scenario: ScenarioOption = "four-stations",
     total_episodes: Annotated[int, typer.Option(help="Episodes to train.")] = 600,
     seed: Seed = 0,
@@ -114,7 +130,7 @@ def train(
         "seed": seed,
     }
     with follow(err) as show, redirect_stdout(sys.stderr):
-        task = train_here(request, Settings(), show)
+        task = train_here(request, _settings(), show)
     result = {
         "task_id": task.id,
         "model_id": task.model_id,
@@ -161,7 +177,7 @@ def evaluate(
     from lwmecps_gym.envs.scenario import load_scenario
 
     loaded = load_scenario(scenario)
-    policies = find_policies(policy or default_policies(loaded), loaded, Settings(), seed)
+    policies = find_policies(policy or default_policies(loaded), loaded, _settings(), seed)
     wanted = bool(bound or clairvoyant)
     if bound is None and clairvoyant is None:
         wanted = affordable(loaded, episodes)
@@ -194,12 +210,13 @@ def sweep(
     """Search parameters with Ray Tune and name the best trial."""
     from lwmecps_gym.tune_configs.sweep import load_sweep, run_sweep
 
+    settings = _settings()
     loaded = load_sweep(config)
     starting = err.status(f"sweep {loaded.name}: starting ...")
     with starting as status, redirect_stdout(sys.stderr):
         result = run_sweep(
             loaded,
-            Settings(),
+            settings,
             scenario=scenario,
             on_progress=lambda text: status.update(f"sweep {loaded.name}: {text}"),
         )
@@ -228,7 +245,7 @@ def list_models(as_json: Json = False) -> None:
     """List models and their latest versions."""
     from lwmecps_gym.platform.database import open_store
 
-    store = open_store(Settings())
+    store = open_store(read_settings())
     models = store.list_models()
     if as_json:
         _print_json([model.model_dump(mode="json") for model in models])
@@ -247,7 +264,7 @@ def show_model(model_id: str, as_json: Json = False) -> None:
     """Show the versions of a model."""
     from lwmecps_gym.platform.database import open_store
 
-    versions = open_store(Settings()).list_versions(model_id)
+    versions = open_store(read_settings()).list_versions(model_id)
     if as_json:
         _print_json([version.model_dump(mode="json") for version in versions])
         return
@@ -327,6 +344,15 @@ def bench_env(
             f"{1e9 / row['steps_per_s'] / row['nodes'] / row['services']:.1f}",
         )
     out.print(table)
+
+
+def _settings() -> Settings:
+    """Settings from the environment, once the algorithms that they name are registered."""
+    from lwmecps_gym.algorithms.registry import import_algorithms
+
+    settings = read_settings()
+    import_algorithms(settings.algorithms)
+    return settings
 
 
 def _name_value(item: str) -> tuple[str, Any]:

@@ -14,7 +14,7 @@ from lwmecps_gym.algorithms.heuristics import HEURISTICS, KubeDefault, mean_dema
 from lwmecps_gym.algorithms.plots import plot_days
 from lwmecps_gym.algorithms.roster import find_policies
 from lwmecps_gym.envs.scenario import Scenario, load_scenario
-from lwmecps_gym.platform.config import Settings
+from lwmecps_gym.platform.config import Settings, read_settings
 from lwmecps_gym.platform.errors import LwmecpsError
 from lwmecps_gym.platform.training import Progress
 from lwmecps_gym.progress import follow
@@ -39,7 +39,7 @@ def run_demo(output: Path, episodes: int, console: Console) -> None:
     """
     from lwmecps_gym.serve_app.server import running
 
-    settings = Settings(data_dir=output.resolve() / "data")
+    settings = read_settings(data_dir=output.resolve() / "data")
     scenario = load_scenario(SCENARIO)
     step = _Steps(console)
     step("start the platform: Ray, the API, an embedded store")

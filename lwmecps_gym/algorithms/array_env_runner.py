@@ -17,15 +17,9 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 
+from lwmecps_gym.algorithms.entries import LOGGED_INFO
 from lwmecps_gym.algorithms.networks import to_tensors
 from lwmecps_gym.platform.errors import InvalidInputError
-
-LOGGED_INFO = ("latency_ms", "violated", "migrations")
-"""What is averaged over the sampled steps and logged with each sample, as named in `info`.
-
-`step_reward`, the mean reward of a step, is logged beside them: unlike the return of an episode it
-is there from the first sample on.
-"""
 
 
 class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lwmecps_gym.algorithms.heuristics import HEURISTICS
-from lwmecps_gym.algorithms.registry import ALGORITHMS, entry_of
+from lwmecps_gym.algorithms.registry import ALGORITHMS, all_entries, entry_of
 from lwmecps_gym.envs.encoding import make_encoding
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.envs.workload_config import describe_errors
@@ -25,7 +25,7 @@ def describe() -> list[dict[str, Any]]:
             "envs": list(entry.envs),
             "parameters": entry.parameters.model_json_schema(),
         }
-        for entry in ALGORITHMS.values()
+        for entry in all_entries()
     ]
     rules = [
         {

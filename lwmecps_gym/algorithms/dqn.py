@@ -19,8 +19,8 @@ from ray.rllib.utils.metrics import (
     TD_ERROR_KEY,
 )
 
+from lwmecps_gym.algorithms.entries import Plan
 from lwmecps_gym.algorithms.parameters import DQNParameters
-from lwmecps_gym.algorithms.registry import Plan
 from lwmecps_gym.algorithms.replay import TransitionBuffer
 from lwmecps_gym.algorithms.rl_modules import MaskedQNetwork
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from lwmecps_gym.algorithms.entries import AlgorithmEntry, StoredModel
 from lwmecps_gym.algorithms.networks import (
     MASK,
     NetworkConfig,
@@ -22,6 +23,7 @@ from lwmecps_gym.algorithms.networks import (
     flat_size,
     to_tensors,
 )
+from lwmecps_gym.algorithms.registry import entry_of
 from lwmecps_gym.algorithms.table import Table
 from lwmecps_gym.envs.actions import ActionTable
 from lwmecps_gym.envs.cluster import Bools, ClusterParams, ClusterState, Ints
@@ -159,8 +161,9 @@ def load_policy(directory: Path) -> LearnedPolicy:
     """
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        tensors = load_file(directory / WEIGHTS)
-        return policy_from(manifest, tensors)
+        own = "class" in manifest and not (directory / WEIGHTS).exists()
+        tensors = {} if own else load_file(directory / WEIGHTS)
+        return policy_from(manifest, tensors, folder=directory)
     except (
         OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, NotFoundError,
     ) as error:  # fmt: skip
@@ -174,6 +177,7 @@ def policy_from(
     tensors: Arrays,
     scenario: Scenario | None = None,
     seed: int = 0,
+    folder: Path | None = None,
 ) -> LearnedPolicy:
     """Build a learned policy from its manifest and weights.
 
@@ -182,6 +186,7 @@ def policy_from(
         tensors: the weights.
         scenario: play on this one instead of the one it was trained on.
         seed: of what is drawn at random.
+        folder: where the model's files are; a user's class reads its own.
     """
     env = manifest["env"]
     trained_on = load_scenario(manifest["scenario"])
@@ -190,18 +195,36 @@ def policy_from(
         place = place.only(env["service"])
     encoding = make_encoding(env["id"], place, **env["options"])
     scorer: Scorer
-    if "table" in manifest:
+    if "class" in manifest:
+        _check_sizes(manifest["name"], tuple(manifest["sizes"]), encoding, place)
+        stored = StoredModel(manifest, tensors, folder, place, encoding, seed)
+        scorer = _own_entry(manifest).scorer(stored)
+    elif "table" in manifest:
         scorer = Table.from_manifest(manifest["table"], tensors)
     else:
         scorer = NetworkScorer(NetworkConfig.model_validate(manifest["network"]), tensors)
-    wanted = flat_size(encoding.observation_space), int(encoding.action_space.n)
-    if scorer.sizes != wanted:
-        raise InvalidInputError(
-            f"model {manifest['name']} decides among {scorer.sizes[1]} actions by "
-            f"{scorer.sizes[0]} features, scenario {place.name} has {wanted[1]} and {wanted[0]}; "
-            "train one on that scenario"
-        )
+    _check_sizes(manifest["name"], scorer.sizes, encoding, place)
     temperature = float(manifest.get("temperature", 0.0))
     return LearnedPolicy(
         manifest["name"], place, encoding, scorer, temperature=temperature, seed=seed
     )
+
+
+def _check_sizes(name: str, sizes: tuple[int, int], encoding: Encoding, scenario: Scenario) -> None:
+    wanted = flat_size(encoding.observation_space), int(encoding.action_space.n)
+    if sizes != wanted:
+        raise InvalidInputError(
+            f"model {name} decides among {sizes[1]} actions by {sizes[0]} features, scenario "
+            f"{scenario.name} has {wanted[1]} and {wanted[0]}; train one on that scenario"
+        )
+
+
+def _own_entry(manifest: Mapping[str, Any]) -> AlgorithmEntry:
+    try:
+        return entry_of(manifest["model_type"])
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"model {manifest['name']} is by the algorithm {manifest['model_type']!r} of "
+            f"{manifest['class']}, which this process does not have: install its package, or name "
+            "its module in LWMECPS_ALGORITHMS"
+        ) from error

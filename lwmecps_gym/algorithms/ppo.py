@@ -3,8 +3,8 @@
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
+from lwmecps_gym.algorithms.entries import Plan
 from lwmecps_gym.algorithms.parameters import PPOParameters
-from lwmecps_gym.algorithms.registry import Plan
 from lwmecps_gym.algorithms.rl_modules import MaskedActorCritic
 
 

@@ -15,8 +15,8 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
+from lwmecps_gym.algorithms.entries import Plan
 from lwmecps_gym.algorithms.parameters import QLearningParameters
-from lwmecps_gym.algorithms.registry import Plan
 from lwmecps_gym.algorithms.table import Discretiser
 
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from lwmecps_gym.algorithms.registry import Export, Iteration
+from lwmecps_gym.algorithms.entries import Export, Iteration
 from lwmecps_gym.algorithms.training import configure, export, iteration_values
 from lwmecps_gym.platform.artifacts import WEIGHTS, encode_tensors
+from lwmecps_gym.platform.errors import InvalidInputError
 from lwmecps_gym.platform.models import TrainingTask
 
 
@@ -14,6 +15,9 @@ class RLlibLearner:
     def __init__(self, task: TrainingTask) -> None:
         self._task = task
         self._algorithm = configure(task).build_algo()
+        if self._algorithm.get_module().is_stateful():
+            self._algorithm.stop()
+            raise InvalidInputError(f"algorithm {task.model_type!r}: its RLModule has a state")
 
     def train(self) -> Iteration:
         """See `Learner.train`: one RLlib iteration."""

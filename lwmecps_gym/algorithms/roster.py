@@ -55,8 +55,10 @@ def _find(name: str, scenario: Scenario, settings: Settings, seed: int) -> Polic
         ) from error
     finally:
         store.close()
-    tensors, manifest = ArtifactStore(settings.data_dir / "artifacts").load(version.digest)
-    policy = policy_from(manifest, tensors, scenario, seed=seed)
+    artifacts = ArtifactStore(settings.data_dir / "artifacts")
+    tensors, manifest = artifacts.load(version.digest)
+    folder = artifacts.path(version.digest)
+    policy = policy_from(manifest, tensors, scenario, seed, folder)
     if policy.scenario is not scenario and len(scenario.services) > 1:
         raise InvalidInputError(
             f"policy {name!r} places one service; scenario {scenario.name} has "

@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.rl_module.apis import ValueFunctionAPI
 from ray.tune import register_env
 
 from lwmecps_gym import __version__
-from lwmecps_gym.algorithms.array_env_runner import LOGGED_INFO, ArrayEnvRunner
+from lwmecps_gym.algorithms.array_env_runner import ArrayEnvRunner
 from lwmecps_gym.algorithms.catalog import validate_parameters
-from lwmecps_gym.algorithms.registry import Plan, RLlibEntry, entry_of
+from lwmecps_gym.algorithms.entries import LOGGED_INFO, Plan, RLlibEntry
+from lwmecps_gym.algorithms.own_modules import export_module
+from lwmecps_gym.algorithms.registry import entry_of, import_algorithms
 from lwmecps_gym.envs import make_vector_env
 from lwmecps_gym.envs.scenario import Scenario, load_scenario
 from lwmecps_gym.platform.artifacts import ArtifactStore
@@ -56,7 +59,9 @@ def configure(task: TrainingTask) -> AlgorithmConfig:
         .env_runners(
             num_env_runners=0,
             num_envs_per_env_runner=num_envs,
-            rollout_fragment_length=parameters.rollout_steps,
+            rollout_fragment_length=getattr(
+                parameters, "rollout_steps", config.rollout_fragment_length
+            ),
             gym_env_vectorize_mode="vector_entry_point",
             env_runner_cls=ArrayEnvRunner,
         )
@@ -85,6 +90,11 @@ def export(
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Weights, and the manifest entry of what they are."""
     module = algorithm.get_module()
+    # A policy with a critic was trained to choose at random by its scores.
+    temperature = PPO_TEMPERATURE if isinstance(module, ValueFunctionAPI) else 0.0
+    if not type(module).__module__.startswith("lwmecps_gym."):
+        tensors, architecture = export_module(module, entry_of(task.model_type).made_by)
+        return tensors, {**architecture, "temperature": temperature}
     if task.model_type == "q_learning":
         table = module.q.numpy().copy()
         return {"q": table}, {"table": module.discretiser.model_dump(mode="json")}
@@ -92,7 +102,7 @@ def export(
     tensors = {name: value.detach().numpy().copy() for name, value in state.items()}
     return tensors, {
         "network": module.network.config.model_dump(mode="json"),
-        "temperature": PPO_TEMPERATURE if task.model_type == "ppo" else 0.0,
+        "temperature": temperature,
     }
 
 
@@ -132,9 +142,12 @@ def run_task(settings: Settings, task_id: str) -> ModelVersion:
     """
     store = open_store(settings)
     with TaskRun.begin(store, task_id) as run:
+        import_algorithms(settings.algorithms)
         tracker = Tracker.start(settings, run.task)
         exit_code = 1
         try:
+            if tracker.run_id is not None:
+                run.tracked_by(tracker.run_id)
             artifact, metrics = _train(settings, run, tracker)
             model = store.add_version(
                 run.task.name,

@@ -2,10 +2,22 @@
 
 import os
 from pathlib import Path
+from typing import Annotated, Any
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from lwmecps_gym.platform.errors import InvalidInputError
+
+
+def _modules(given: Any) -> Any:
+    """Split names at commas; a file's path holds in every process, wherever that works."""
+    names = given.split(",") if isinstance(given, str) else given
+    stripped = [str(name).strip() for name in names]
+    return tuple(
+        str(Path(name).absolute()) if name.endswith(".py") else name for name in stripped if name
+    )
 
 
 class Settings(BaseSettings):
@@ -37,7 +49,35 @@ class Settings(BaseSettings):
     max_concurrent_trainings: int = Field(
         default_factory=lambda: max(1, (os.cpu_count() or 2) // 2), ge=1
     )
+    algorithms: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_modules)] = Field(
+        default=(),
+        description="Modules or .py files, separated by commas, that register algorithms.",
+    )
     kubernetes_namespace: str = "default"
     kubeconfig: Path | None = Field(
         default=None, description="Path of a kubeconfig; unset: in-cluster, then the default one."
     )
+
+
+def read_settings(**given: Any) -> Settings:
+    """Read the settings from the environment.
+
+    Args:
+        given: fields that differ from it.
+
+    Raises:
+        InvalidInputError: a variable is wrong; the message names it and its value.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        wrong = [
+            f"{_variable(str(item['loc'][0]))}: {item['msg']} (value {item['input']!r})"
+            for item in error.errors(include_url=False)
+        ]
+        raise InvalidInputError("; ".join(wrong)) from error
+
+
+def _variable(field: str) -> str:
+    """Name of the environment variable of a field, which has its own name if it has an alias."""
+    return f"LWMECPS_{field.upper()}" if field in Settings.model_fields else field

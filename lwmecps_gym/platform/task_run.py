@@ -81,6 +81,10 @@ class TaskRun:
         """The task as this run last saw it."""
         return self._task
 
+    def tracked_by(self, wandb_run_id: str) -> None:
+        """Store the id of the W&B run that tracks the training; raises `ConflictError`."""
+        self._change(TaskState.RUNNING, lambda task: {"wandb_run_id": wandb_run_id})
+
     def report(
         self,
         *,

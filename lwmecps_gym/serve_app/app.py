@@ -44,10 +44,12 @@ class PolicyServer:
     """Hosts a `PolicyHost`. One replica, so that its counts are of the whole platform."""
 
     def __init__(self, settings: Settings) -> None:
+        from lwmecps_gym.algorithms.registry import import_algorithms
         from lwmecps_gym.platform.artifacts import ArtifactStore
         from lwmecps_gym.platform.database import open_store
         from lwmecps_gym.serve_app.policy_host import PolicyHost
 
+        import_algorithms(settings.algorithms)
         artifacts = ArtifactStore(settings.data_dir / "artifacts")
         self._host = PolicyHost(open_store(settings), artifacts)
 
@@ -79,12 +81,14 @@ class Api:
         """Build the FastAPI application inside the replica."""
         from lwmecps_gym.algorithms.catalog import prepare
         from lwmecps_gym.algorithms.launcher import RayLauncher
+        from lwmecps_gym.algorithms.registry import import_algorithms
         from lwmecps_gym.platform.database import open_store
         from lwmecps_gym.platform.training import TrainingService
         from lwmecps_gym.serve_app.api import create_app
         from lwmecps_gym.serve_app.remote_policies import RemotePolicies
         from lwmecps_gym.serve_app.services import Services
 
+        import_algorithms(self._settings.algorithms)
         settings, store = self._settings, open_store(self._settings)
         launcher = RayLauncher(settings)
         training = TrainingService(store, prepare, launcher, settings.max_concurrent_trainings)

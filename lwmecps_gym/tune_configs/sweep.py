@@ -7,7 +7,7 @@ parameters to have one.
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from ray.tune.search.sample import Domain as TuneDomain
 
 from lwmecps_gym.algorithms.catalog import prepare
 from lwmecps_gym.algorithms.ray_session import ray_running
-from lwmecps_gym.algorithms.registry import entry_of
+from lwmecps_gym.algorithms.registry import entry_of, import_algorithms
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import LwmecpsError
@@ -73,7 +73,9 @@ def run_sweep(
     record = _Record(config, config.total_episodes * played.episode_steps, on_progress)
     with ray_running():
         results = tune.Tuner(
-            tune.with_resources(partial(_train, config=config), {"cpu": 1}),
+            tune.with_resources(
+                partial(_train, config=config, modules=settings.algorithms), {"cpu": 1}
+            ),
             param_space={name: _tune_domain(d) for name, d in config.search_space.items()},
             tune_config=tune.TuneConfig(
                 metric="score",
@@ -131,8 +133,9 @@ def _task(config: SweepConfig, drawn: dict[str, Any]) -> TrainingTask:
     )
 
 
-def _train(drawn: dict[str, Any], *, config: SweepConfig) -> None:
+def _train(drawn: dict[str, Any], *, config: SweepConfig, modules: Sequence[str]) -> None:
     """Train a trial to its last episode; Tune may end it at any report."""
+    import_algorithms(modules)
     task = _task(config, drawn)
     episode_steps = task.scenario["episode_steps"]
     score = _Score(config.metric, config.score_episodes * episode_steps)
