@@ -5,6 +5,7 @@ batch into [T, N] arrays and cuts them into episodes at the end. Connectors betw
 module would need those per-step objects, so a configuration that sets any is refused.
 """
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 
 from lwmecps_gym.algorithms.entries import LOGGED_INFO
 from lwmecps_gym.algorithms.networks import to_tensors
+from lwmecps_gym.algorithms.rollout import Rollout
 from lwmecps_gym.platform.errors import InvalidInputError
 
 
@@ -75,6 +77,27 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
             episodes += chunk
             done += sum(episode.is_done for episode in chunk)
         return episodes
+
+    def sample_rollout(self, num_timesteps: int) -> Rollout:
+        """Explore for at least `num_timesteps` steps of all environments, resets among them.
+
+        It goes on where the last sample ended. Steps and episodes are counted as `sample` does;
+        the arrays are not cut into episodes.
+        """
+        if self._observation is None:
+            self._begin()
+        rolled = self._roll(-(-num_timesteps // self.num_envs), explore=True, random_actions=False)
+        for _ in self._pieces(rolled):
+            pass
+        return Rollout(
+            observations=rolled[Columns.OBS],
+            actions=rolled[Columns.ACTIONS],
+            logp=rolled[Columns.ACTION_LOGP],
+            rewards=rolled[Columns.REWARDS],
+            terminated=rolled[Columns.TERMINATEDS],
+            truncated=rolled[Columns.TRUNCATEDS],
+            resetting=rolled["resetting"],
+        )
 
     def _roll(self, steps: int, explore: bool, random_actions: bool) -> dict[str, Any]:
         """Step T times; returns arrays [T, N, ...], observations [T + 1, N, ...]."""
@@ -133,12 +156,19 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
             }
 
     def _cut(self, rollout: dict[str, Any]) -> list[SingleAgentEpisode]:
-        """Cut a rollout into episodes at the resets, and account for steps and episodes."""
-        resetting = rollout.pop("resetting")
+        """Cut a rollout into episodes at the resets, those that ended first."""
+        episodes = [self._episode(rollout, *piece) for piece in self._pieces(rollout)]
+        return sorted(episodes, key=lambda episode: not episode.is_done)
+
+    def _pieces(self, rollout: dict[str, Any]) -> Iterator[tuple[int, int, int]]:
+        """Environment, start and stop of every piece of an episode in a rollout.
+
+        Steps and episodes are counted on the way; while a piece is looked at, `_length` is the
+        number of steps that its episode had before, and `_ids` the episode's id.
+        """
+        resetting = rollout["resetting"]
         ends = rollout[Columns.TERMINATEDS] | rollout[Columns.TRUNCATEDS]
-        steps = len(resetting)
-        done: list[SingleAgentEpisode] = []
-        ongoing: list[SingleAgentEpisode] = []
+        steps, ended = len(resetting), 0
         for env in range(self.num_envs):
             start = 0
             for t in np.flatnonzero(resetting[:, env] | ends[:, env]).tolist():
@@ -147,23 +177,26 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
                     self._length[env], self._return[env] = 0, 0.0
                     self._ids[env] = uuid4().hex
                 else:
-                    done.append(self._episode(rollout, env, start, t + 1))
+                    yield env, start, t + 1
+                    self._count(rollout, env, start, t + 1)
                     self._finished.append((int(self._length[env]), float(self._return[env])))
+                    ended += 1
                     start = steps
             if start < steps:
-                ongoing.append(self._episode(rollout, env, start, steps))
+                yield env, start, steps
+                self._count(rollout, env, start, steps)
         counted = int((~resetting).sum())
         self._log_env_steps(metric=self._metrics_num_env_steps_sampled, num_steps=counted)
-        self._increase_sampled_metrics(counted, len(done))
-        return done + ongoing
+        self._increase_sampled_metrics(counted, ended)
+
+    def _count(self, rollout: dict[str, Any], env: int, start: int, stop: int) -> None:
+        self._length[env] += stop - start
+        self._return[env] += float(rollout[Columns.REWARDS][start:stop, env].sum())
 
     def _episode(
         self, rollout: dict[str, Any], env: int, start: int, stop: int
     ) -> SingleAgentEpisode:
         rewards = rollout[Columns.REWARDS][start:stop, env]
-        begun = int(self._length[env])
-        self._length[env] += stop - start
-        self._return[env] += float(rewards.sum())
         extra = {
             name: InfiniteLookbackBuffer(rollout[name][start:stop, env])
             for name in (Columns.ACTION_LOGP, Columns.ACTION_DIST_INPUTS)
@@ -180,7 +213,7 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
             terminated=bool(rollout[Columns.TERMINATEDS][stop - 1, env]),
             truncated=bool(rollout[Columns.TRUNCATEDS][stop - 1, env]),
             extra_model_outputs=extra,
-            t_started=begun,
+            t_started=int(self._length[env]),
             len_lookback_buffer=0,
         )
 

@@ -3,6 +3,7 @@
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
+from lwmecps_gym.algorithms.array_ppo import ArrayPPO, ArrayPPOLearner
 from lwmecps_gym.algorithms.entries import Plan
 from lwmecps_gym.algorithms.parameters import PPOParameters
 from lwmecps_gym.algorithms.rl_modules import MaskedActorCritic
@@ -13,7 +14,7 @@ def configure(plan: Plan[PPOParameters]) -> PPOConfig:
     parameters = plan.parameters
     batch = plan.num_envs * parameters.rollout_steps
     return (
-        PPOConfig()
+        PPOConfig(algo_class=ArrayPPO)
         .training(
             lr=parameters.learning_rate,
             gamma=parameters.discount_factor,
@@ -29,6 +30,7 @@ def configure(plan: Plan[PPOParameters]) -> PPOConfig:
             minibatch_size=min(parameters.minibatch_size, batch),
             num_epochs=parameters.epochs,
         )
+        .learners(learner_class=ArrayPPOLearner)
         .rl_module(
             rl_module_spec=RLModuleSpec(
                 module_class=MaskedActorCritic, model_config={"hidden": list(parameters.hidden)}
