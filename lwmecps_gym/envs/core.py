@@ -156,6 +156,18 @@ class Core:
             )
         return self.backend.step(chosen), padding
 
+    def describe(self, actions: NDArray[Any], illegal: Bools) -> list[str]:
+        """Say in words what an agent's actions [B] came to."""
+        services, nodes = (
+            [item.name for item in items] for items in (self.scenario.services, self.scenario.nodes)
+        )
+        numbers = np.where(illegal, 0, self.encoding.to_model(actions))
+        return [
+            self.backend.actions.describe(int(number), services, nodes)
+            + (f" (action {action} was illegal)" if wrong else "")
+            for number, action, wrong in zip(numbers, actions, illegal, strict=True)
+        ]
+
 
 def step_info(step: Step, illegal: Bools) -> dict[str, NDArray[Any]]:
     """What `info` holds of a step, each [B]: every term of the cost, and what it is made of."""
