@@ -17,6 +17,7 @@ from rich.table import Table
 
 from lwmecps_gym.platform.config import Settings, read_settings
 from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
+from lwmecps_gym.watch import watch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +31,7 @@ bench_app = typer.Typer(help="Measure speed, as ratios within one run.", no_args
 app.add_typer(models_app, name="models")
 app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(bench_app, name="bench")
+app.command()(watch)
 
 # Files and pipes have no width; tables shall not be cut there.
 out = Console(width=None if sys.stdout.isatty() else 110)

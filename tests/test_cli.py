@@ -16,7 +16,7 @@ from lwmecps_gym.envs.scenario import load_scenario
 COMMANDS = (
     ["demo"], ["serve"], ["train"], ["evaluate"], ["sweep"], ["models"], ["models", "list"],
     ["models", "show"], ["scenarios"], ["scenarios", "list"], ["scenarios", "show"],
-    ["scenarios", "validate"], ["bench"], ["bench", "env"],
+    ["scenarios", "validate"], ["bench"], ["bench", "env"], ["watch"],
 )  # fmt: skip
 
 

@@ -1,6 +1,11 @@
 """What people see of a cluster is what is there: live, as text and as a picture."""
 
+import os
+import pty
 import re
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from io import StringIO
@@ -142,6 +147,29 @@ def test_after_it_was_closed_an_environment_can_be_shown_again(
         env.reset(seed=0)
         env.close()
         assert "bs_2" in capsys.readouterr().out
+
+
+def test_in_a_terminal_each_step_takes_the_place_of_the_one_before() -> None:
+    code = (
+        "import gymnasium, lwmecps_gym.envs;"
+        "env = gymnasium.make('lwmecps-v3', scenario='tiny', render_mode='human');"
+        "env.reset(seed=0); env.step(1); env.step(2)"
+    )
+    ours, theirs = pty.openpty()
+    size = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, env=os.environ | size)
+    os.close(theirs)
+    written = b""
+    with os.fdopen(ours, "rb", buffering=0) as terminal, suppress(OSError):  # raised at the end
+        while block := terminal.read(65_536):
+            written += block
+    assert process.wait(60) == 0
+    output = written.decode()
+    first, *later = output.split("day 1, 00:05")
+    up = "\x1b[1A"
+    assert "no step yet" in first and up in first and later[0].count(up) >= 10
+    assert "place a replica of video on bs_2" in later[0]
+    assert output.rstrip().endswith("\x1b[?25h")  # closed by the end of the program
 
 
 def test_a_view_that_is_forgotten_gives_the_terminal_back() -> None:
