@@ -30,16 +30,26 @@ class Parameters(BaseModel):
 class PPOParameters(Parameters):
     """Proximal policy optimisation (Schulman et al. 2017), with masked actions."""
 
-    learning_rate: Rate = 1e-3
-    discount_factor: Fraction = 0.97
-    minibatch_size: int = Field(default=2048, ge=32)
-    epochs: int = Field(default=4, ge=1, le=50)
-    gae_lambda: Fraction = 0.9
+    learning_rate: Rate = 2e-3
+    learning_rate_end: Fraction = Field(
+        default=0.02, description="share of the learning rate at the end; it falls linearly"
+    )
+    discount_factor: Fraction = 0.99
+    num_envs: int = Field(default=256, ge=1, le=4096, description="clusters sampled side by side")
+    rollout_steps: int = Field(
+        default=32, ge=1, le=4096, description="steps of each cluster between updates"
+    )
+    minibatch_size: int = Field(default=1024, ge=32)
+    epochs: int = Field(default=3, ge=1, le=50)
+    gae_lambda: Fraction = 0.95
     clip: Rate = 0.2
-    entropy_coeff: Fraction = 0.003
+    entropy_coeff: Fraction = Field(default=0.05, description="weight of the entropy bonus")
+    entropy_coeff_end: Fraction = Field(
+        default=0.04, description="share of the entropy bonus at the end; it falls linearly"
+    )
     value_coeff: float = Field(default=0.5, ge=0)
     grad_clip: float = Field(default=0.5, gt=0)
-    hidden: Hidden = (128, 128)
+    hidden: Hidden = (64, 64)
 
 
 class DQNParameters(Parameters):

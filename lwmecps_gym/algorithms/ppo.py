@@ -16,11 +16,13 @@ def configure(plan: Plan[PPOParameters]) -> PPOConfig:
     return (
         PPOConfig(algo_class=ArrayPPO)
         .training(
-            lr=parameters.learning_rate,
+            lr=_falling(parameters.learning_rate, parameters.learning_rate_end, plan.total_steps),
             gamma=parameters.discount_factor,
             lambda_=parameters.gae_lambda,
             clip_param=parameters.clip,
-            entropy_coeff=parameters.entropy_coeff,
+            entropy_coeff=_falling(
+                parameters.entropy_coeff, parameters.entropy_coeff_end, plan.total_steps
+            ),
             vf_loss_coeff=parameters.value_coeff,
             vf_clip_param=float("inf"),
             use_kl_loss=False,
@@ -37,3 +39,8 @@ def configure(plan: Plan[PPOParameters]) -> PPOConfig:
             )
         )
     )
+
+
+def _falling(begin: float, share: float, steps: int) -> list[list[float]]:
+    """RLlib's schedule of a value that falls linearly to a share of what it was."""
+    return [[0, begin], [steps, begin * share]]

@@ -224,7 +224,9 @@ def test_connectors_are_refused(connector: dict[str, Any]) -> None:
 
 
 class SameStep(PlacementVectorEnv):
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = PlacementVectorEnv.metadata | {  # type: ignore[misc]
+        "autoreset_mode": AutoresetMode.SAME_STEP
+    }
 
 
 def test_an_environment_that_resets_in_the_same_step_is_refused() -> None:

@@ -21,7 +21,7 @@ def test_a_request_becomes_a_task_that_says_everything() -> None:
     task = prepare(request(parameters={"learning_rate": 0.01}, seed=3))
     assert (task.state, task.env, task.seed) == (TaskState.PENDING, "lwmecps-v2", 3)
     assert task.parameters["learning_rate"] == 0.01
-    assert task.parameters["discount_factor"] == 0.97  # the default, kept with the task
+    assert task.parameters["discount_factor"] == 0.99  # the default, kept with the task
     assert task.scenario == load_scenario("tiny").document()
 
 
