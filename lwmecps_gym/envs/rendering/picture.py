@@ -37,6 +37,8 @@ BAR = 0.8
 """Width of a bar, of the distance between two."""
 MOST_LABELS = 26
 """Names that fit under a row of bars."""
+MOST_SLOS = 1.5
+"""Latencies are drawn up to so many times the largest SLO; beyond, only the figure tells."""
 LONGEST_NAME = 12
 LETTERS = 90
 """Letters that fit under a row of bars."""
@@ -163,25 +165,41 @@ class Picture:
             self._add(self._demand, bottom, bottom + demand, facecolor=hue)
             bottom = bottom + demand
         self._demand.set_ylim(0, self._limit("demand", bottom))
-        latency, mean = scene.site_latency_ms, scene.mean_latency_ms
-        self._add(self._site, np.zeros(len(latency)), latency, facecolor=NEUTRAL)
-        self._site.set_ylim(0, self._limit("latency", latency))
+        axes, latency, mean = self._site, scene.site_latency_ms, scene.mean_latency_ms
+        limit = self._limit("latency", latency, MOST_SLOS * float(scene.slo_ms.max()))
+        self._add(axes, np.zeros(len(latency)), latency, facecolor=NEUTRAL)
+        axes.set_ylim(0, limit)
         self._drawn += [
-            self._site.axhline(mean, color=INK, lw=1, ls="--"),
-            self._site.text(
-                1.005, mean, f"mean\n{mean:.0f}", va="center",
-                transform=self._site.get_yaxis_transform(),
+            axes.axhline(min(mean, limit), color=INK, lw=1, ls="--"),
+            axes.text(
+                1.005, min(mean, limit), f"mean\n{mean:.0f}", va="center",
+                transform=axes.get_yaxis_transform(),
             ),
         ]  # fmt: skip
+        if len(latency) <= MOST_LABELS:
+            inside = latency > 0.25 * limit  # at its foot, where the mean is not in the way
+            self._drawn += [
+                axes.text(
+                    float(u), 0.03 * limit if inside[u] else value, f"{value:.0f}", size=7,
+                    ha="center", va="bottom", color="white" if inside[u] else INK,
+                )
+                for u, value in enumerate(latency)
+            ]  # fmt: skip
 
     def _draw_services(self, scene: Scene) -> None:
         axes, latency, slo = self._service, scene.service_latency_ms, scene.slo_ms
         rows = np.arange(len(latency))
+        wanted = np.append(latency, 1.1 * slo)
+        limit = self._limit("service", wanted, MOST_SLOS * float(slo.max()))
         self._drawn += [
             axes.barh(rows, latency, height=BAR, color=self._hues),
             axes.vlines(slo, rows - 0.48, rows + 0.48, color=INK, lw=1.6),
         ]
-        axes.set_xlim(0, self._limit("service", np.append(latency, 1.1 * slo)))
+        self._drawn += [
+            axes.text(1.02 * limit, float(row), f"{latency[row]:.0f}", va="center", size=7)
+            for row in np.flatnonzero(latency > limit)
+        ]
+        axes.set_xlim(0, limit)
 
     def _draw_cost(self, scene: Scene) -> None:
         axes = self._cost
@@ -209,13 +227,13 @@ class Picture:
         if len(boxes):
             self._drawn.append(axes.add_collection(PolyCollection(list(boxes), **{"lw": 0} | look)))
 
-    def _limit(self, name: str, values: Floats) -> float:
-        """Upper end of a scale, a round number; never less than it was."""
+    def _limit(self, name: str, values: Floats, most: float = np.inf) -> float:
+        """Upper end of a scale, a round number or `most`; never less than it was."""
         wanted = max(float(values.max()), 1e-3)
         size = 10.0 ** np.floor(np.log10(wanted))
         steps = np.array([1, 1.5, 2, 3, 4, 5, 6, 8, 10]) * size
         found = float(steps[np.searchsorted(steps, wanted)])
-        self._limits[name] = max(found, self._limits.get(name, 0.0))
+        self._limits[name] = max(min(found, most), self._limits.get(name, 0.0))
         return self._limits[name]
 
 
