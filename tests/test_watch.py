@@ -34,7 +34,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Watch:
 
 
 def test_it_plays_the_day_that_is_evaluated() -> None:
-    scenario = load_scenario("tiny")
+    scenario = load_scenario(load_scenario("tiny").document() | {"episode_steps": 50})
     policies = [make_heuristic("greedy_cost", scenario) for _ in "ab"]
     _, (day,) = evaluate_policies(scenario, policies[:1], episodes=1, seed=4)
     played = scenes(scenario, policies[1], 4, 0.0, range(1, scenario.episode_steps + 1))

@@ -11,28 +11,20 @@ ENV_IDS = ("lwmecps-v1", "lwmecps-v2", "lwmecps-v3")
 class LWMECPSEnv(PlacementEnv):
     """Replicas of one service on the nodes of an edge cluster.
 
+    In full, with units and bounds: docs/environments/lwmecps-v1.md.
+
     ## Description
-    Users at several sites send requests to one service. Each step, one replica may be added to or
-    removed from one node; then a control interval passes and its latency, failed requests and use
-    of resources make the cost. Demand follows the scenario's workload.
+    Users at U sites send requests to one service. Each step, one replica may be added to or removed
+    from one of N nodes; then a control interval passes and its latency, failed requests and use of
+    resources make the cost. Demand follows the scenario's workload.
 
     ## Action space
-    `Discrete(1 + 2N)`: 0 nothing; `1 + n` add a replica on node n; `1 + N + n` remove one from it.
-    An action that cannot be applied counts as nothing, and `info["illegal_action"]` is True.
+    `Discrete(1 + 2*N)`: 0 nothing; `1 + n` add a replica on node n; `1 + N + n` remove one from it.
+    What cannot be applied counts as nothing, unless `illegal_action="raise"`.
 
     ## Observation space
-    `Box(float32)` of 3N + U + 1 + 3N + 2 numbers:
-
-    | part | numbers | unit | bounds |
-    |---|---|---|---|
-    | ready replicas | N | replicas | 0 .. max_replicas |
-    | starting replicas | N | replicas | 0 .. max_replicas |
-    | utilisation of the ready replicas | N | share | 0 .. 1 |
-    | demand of the last step by site | U | replicas kept busy | 0 .. 1000 |
-    | latency of the last step | 1 | four SLOs | 0 .. 10 |
-    | free CPU, free memory | N, 2 | share of the node | -1000 .. 1 |
-    | node is up | N | 0 or 1 | 0 .. 1 |
-    | time of day | 2 | sine, cosine | -1 .. 1 |
+    `Box` of float32, see `encoding.FlatEncoding`: replicas, utilisation, demand by site, latency,
+    free resources, nodes that are up, time of the day.
 
     ## Rewards
     Minus the cost of the step: the sum of `info["cost_latency"]`, `cost_violation`,
@@ -46,9 +38,8 @@ class LWMECPSEnv(PlacementEnv):
     Termination: never. Truncation: after `episode_steps` of the scenario.
 
     ## Arguments
-    `scenario` (name, path, object or `Scenario`), `service` (its name; the first unless given),
-    `random_start`, `illegal_action` ("nothing" or "raise"), `backend`, `kernel` ("compiled", or
-    "reference": the same model in NumPy, slower).
+    `scenario`, `render_mode`, `service`, `random_start`, `randomise`, `failures`, `illegal_action`,
+    `backend`, `make_live`, `kernel`.
 
     ## Version history
     - v1: first.
@@ -60,35 +51,25 @@ class LWMECPSEnv(PlacementEnv):
 class LWMECPSEnv2(PlacementEnv):
     """Replicas of many services that compete for the nodes of an edge cluster.
 
+    In full, with units and bounds: docs/environments/lwmecps-v2.md.
+
     ## Description
-    As `lwmecps-v1`, for all services of the scenario, with moves between nodes.
+    As `lwmecps-v1`, for all S services of the scenario, with moves between nodes.
 
     ## Action space
-    `Discrete(1 + 2SN + SN(N-1))`: 0 nothing; then place(s, n), s outermost; then remove(s, n); then
-    move(s, n -> m), m skipping n. With `moves=False` the last group is absent (also by default when
-    it has more than 5,000 actions). The observation's `action_mask` [A] is 1 where an action can be
-    applied; one that cannot counts as nothing unless `illegal_action="raise"`.
+    `Discrete(1 + 2*S*N + S*N*(N-1))`: 0 nothing; then place(s, n), s outermost; then remove(s, n);
+    then move(s, n -> m), m skipping n. Without moves the last group is absent.
 
     ## Observation space
-    `Dict(observations=Box(float32), action_mask=Box(0, 1, int8))`; the vector is, in this order:
-
-    | part | numbers | unit | bounds |
-    |---|---|---|---|
-    | ready replicas | S, N | replicas | 0 .. max_replicas |
-    | starting replicas | S, N | replicas | 0 .. max_replicas |
-    | utilisation of the ready replicas | S, N | share | 0 .. 1 |
-    | demand of the last step | S, U | replicas kept busy | 0 .. 1000 |
-    | latency of the last step | S | four SLOs | 0 .. 10 |
-    | free CPU, free memory | N, 2 | share of the node | -1000 .. 1 |
-    | node is up | N | 0 or 1 | 0 .. 1 |
-    | time of day | 2 | sine, cosine | -1 .. 1 |
+    `Dict` of `observations`, a vector as in v1 for all services, and `action_mask`, which is 1
+    where an action can be applied.
 
     ## Rewards, starting state, episode end
     As `lwmecps-v1`.
 
     ## Arguments
-    `scenario`, `moves`, `random_start`, `illegal_action`, `backend` ("simulator" or "kubernetes"),
-    `kernel` as in `lwmecps-v1`.
+    `scenario`, `render_mode`, `moves`, `random_start`, `randomise`, `failures`, `illegal_action`,
+    `backend`, `make_live`, `kernel`.
 
     ## Version history
     - v2: first.
@@ -100,32 +81,27 @@ class LWMECPSEnv2(PlacementEnv):
 class LWMECPSEnv3(PlacementEnv):
     """`lwmecps-v2` with node failures, domain randomisation, and an observation for any size.
 
+    In full, with units and bounds: docs/environments/lwmecps-v3.md.
+
     ## Description
     Nodes fail and recover as the scenario's `failures` say: the pods of a failed node are lost, and
     come back only by an action. Each episode draws its cluster from the scenario's `randomise`
     ranges.
 
     ## Action space
-    As `lwmecps-v2`, for `max_services` and `max_nodes`; what is padding is never legal.
+    `Discrete(1 + 2*S*N + S*N*(N-1))` as in v2, with S `max_services` and N `max_nodes`; what is
+    padding is never legal.
 
     ## Observation space
-    `Dict` of float32 boxes; features as named in `encoding.StructuredEncoding`:
-
-    | part | shape |
-    |---|---|
-    | nodes | max_nodes, 8 |
-    | services | max_services, 11 |
-    | pairs | max_services, max_nodes, 7 |
-    | clock | 2 |
-    | catchment (with `catchment=True`) | max_services, max_nodes, 2 |
-    | action_mask (int8) | A |
+    `Dict` of `nodes`, `services`, `pairs`, `clock`, with `catchment=True` `catchment`, and
+    `action_mask`, see `encoding.StructuredEncoding`.
 
     ## Rewards, starting state, episode end
     As `lwmecps-v1`.
 
     ## Arguments
-    As `lwmecps-v2`, and `max_services`, `max_nodes`, `catchment` (False), `randomise` and
-    `failures` (both True).
+    `scenario`, `render_mode`, `max_services`, `max_nodes`, `catchment`, `moves`, `random_start`,
+    `randomise`, `failures`, `illegal_action`, `backend`, `make_live`, `kernel`.
 
     ## Version history
     - v3: first.

@@ -100,7 +100,6 @@ def test_a_picture_shows_starting_pods_apart_from_ready_ones() -> None:
 def test_a_failed_node_is_seen_where_it_stands(nodes: int) -> None:
     whole = random_scene(nodes, 3)
     view = make_view("rgb_array", whole.scenario)
-    view.show(whole)
     lost = replace(whole, up=np.arange(nodes) != nodes - 1)
     changed = (view.show(whole) != view.show(lost)).any((0, 2))
     assert changed.any() and not changed[:480].any()
