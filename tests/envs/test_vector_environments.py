@@ -46,12 +46,13 @@ def assert_same(together: Any, alone: Any) -> None:
         assert np.array_equal(together, alone)
 
 
+@pytest.mark.parametrize("kernel", ["compiled", "reference"])
 @pytest.mark.parametrize("name", ["tiny", "four-stations"])
 @pytest.mark.parametrize("env_id", ENV_IDS)
 def test_it_equals_single_environments_bit_for_bit_over_several_episodes(
-    env_id: str, name: str
+    env_id: str, name: str, kernel: str
 ) -> None:
-    options: dict[str, Any] = {"scenario": short(name), "random_start": True}
+    options: dict[str, Any] = {"scenario": short(name), "random_start": True, "kernel": kernel}
     native = gym.make_vec(env_id, num_envs=3, **options)
     assert isinstance(native, PlacementVectorEnv)
     singles = SyncVectorEnv(
