@@ -10,57 +10,19 @@ from numpy.typing import NDArray
 
 from lwmecps_gym.envs.actions import ActionTable, Kind, apply_to
 from lwmecps_gym.envs.scenario import Scenario, load_scenario
-from lwmecps_gym.envs.simulator import ClusterModel
+from lwmecps_gym.envs.simulator import ClusterModel, KernelName
 from lwmecps_gym.platform.errors import IllegalActionError, InvalidInputError
+
+from .drawn import CHOICES, KERNELS, scenarios
 
 RESOURCES = ("cpu", "memory_mib", "tx_mbps", "rx_mbps")
 
 
-@st.composite
-def scenarios(draw: st.DrawFn) -> Scenario:
-    """Small clusters in tenths of cores, so that many placements fit to the last one."""
-    nodes = [
-        {
-            "name": f"n{n}",
-            "cpu": draw(st.sampled_from([0.4, 0.6, 0.7, 1.2])),
-            "memory_mib": draw(st.sampled_from([200, 1000])),
-            "max_pods": draw(st.integers(2, 8)),
-        }
-        for n in range(draw(st.integers(1, 3)))
-    ]
-    services: list[dict[str, Any]] = [
-        {
-            "name": f"s{s}",
-            "cpu": draw(st.sampled_from([0.1, 0.2])),
-            "memory_mib": draw(st.sampled_from([0, 100])),
-            "rate_rps": draw(st.integers(20, 200)),
-            "slo_ms": 50,
-            "min_replicas": draw(st.integers(0, 1)),
-            "max_replicas": draw(st.integers(1, 6)),
-            "startup_s": draw(st.sampled_from([0, 60, 61, 180])),
-        }
-        for s in range(draw(st.integers(1, 2)))
-    ]
-    rtt = {node["name"]: 5 * n for n, node in enumerate(nodes)}
-    users = draw(st.integers(0, 300))
-    share = {service["name"]: {"mean": 1} for service in services}
-    mtbf = draw(st.sampled_from([0, 200]))
-    return load_scenario(
-        {
-            "name": "drawn",
-            "episode_steps": 12,
-            "nodes": nodes,
-            "services": services,
-            "sites": [{"name": "u", "rtt_ms": rtt}],
-            "workload": {"poisson": {"mean_users": {"u": users}, "share": share}},
-            "failures": {"node_mtbf_s": mtbf, "node_mttr_s": 100},
-        }
-    )
-
-
-def walked(scenario: Scenario, batch: int, choices: list[int]) -> ClusterModel:
+def walked(
+    scenario: Scenario, batch: int, choices: list[int], kernel: KernelName = "reference"
+) -> ClusterModel:
     """`batch` equal clusters after the same legal actions, each the (choice mod count)-th one."""
-    model = ClusterModel(scenario, batch)
+    model = ClusterModel(scenario, batch, randomise=True, kernel=kernel)
     model.reset({index: np.random.default_rng(0) for index in range(batch)})
     for choice in choices:
         legal = np.flatnonzero(model.legal()[0])
@@ -93,7 +55,8 @@ def legal_by_the_book(model: ClusterModel, action: int) -> bool:
                 getattr(other, name) * count
                 for other, count in zip(scenario.services, replicas[:, target], strict=True)
             )
-            if used + getattr(service, name) > getattr(node, name) + 1e-9:
+            drawn = model.params.capacity[0, target, 0] if name == "cpu" else getattr(node, name)
+            if used + getattr(service, name) > drawn + 1e-9:
                 return False
     return True
 
@@ -109,18 +72,17 @@ def snapshot(model: ClusterModel) -> list[NDArray[Any]]:
     ]  # fmt: skip
 
 
-CHOICES = st.lists(st.integers(0, 1000), max_size=11)
-
-
-@settings(max_examples=60)
-@given(scenarios(), CHOICES)
+@pytest.mark.parametrize("kernel", KERNELS)
+@settings(max_examples=40)
+@given(scenario=scenarios(), choices=CHOICES)
 def test_every_legal_action_can_be_done_and_keeps_every_limit(
-    scenario: Scenario, choices: list[int]
+    kernel: KernelName, scenario: Scenario, choices: list[int]
 ) -> None:
     count = len(ActionTable.of(len(scenario.services), len(scenario.nodes)))
-    model = walked(scenario, count, choices)
+    model = walked(scenario, count, choices, kernel)
     legal = model.legal()[0]
     assert legal.tolist() == [legal_by_the_book(model, action) for action in range(count)]
+    assert np.array_equal(model.illegal(np.arange(count)), ~legal)
     actions = np.where(legal, np.arange(count), 0)
     before, was_up = model.replicas, model.node_up.copy()
     model.step(actions)
@@ -137,12 +99,13 @@ def test_every_legal_action_can_be_done_and_keeps_every_limit(
         assert (totals >= [service.min_replicas for service in scenario.services]).all()
 
 
-@settings(max_examples=60)
-@given(scenarios(), CHOICES)
+@pytest.mark.parametrize("kernel", KERNELS)
+@settings(max_examples=40)
+@given(scenario=scenarios(), choices=CHOICES)
 def test_every_illegal_action_is_refused_and_changes_nothing(
-    scenario: Scenario, choices: list[int]
+    kernel: KernelName, scenario: Scenario, choices: list[int]
 ) -> None:
-    model = walked(scenario, 2, choices)
+    model = walked(scenario, 2, choices, kernel)
     before = snapshot(model)
     for action in np.flatnonzero(~model.legal()[1]):
         with pytest.raises(IllegalActionError, match=rf"action {action} .*in cluster 1"):
