@@ -102,14 +102,15 @@ class ArrayPPOLearner(PPOTorchLearner):  # type: ignore[misc]
         """One step of the optimiser; returns policy loss, value loss and entropy, [3]."""
         config, module = self.config, self.module[DEFAULT_MODULE_ID].unwrapped()
         columns = {Columns.OBS: batch.observations}
-        scores = module.forward_train(columns)[Columns.ACTION_DIST_INPUTS]
-        logp_all = torch.log_softmax(scores, dim=1)
+        out = module.forward_train(columns)
+        logp_all = torch.log_softmax(out[Columns.ACTION_DIST_INPUTS], dim=1)
         logp = logp_all.gather(1, batch.actions[:, None]).squeeze(1)
         ratio = torch.exp(logp - batch.logp)
         clipped = ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
         policy_loss = -torch.minimum(batch.advantages * ratio, batch.advantages * clipped).mean()
         entropy = -(logp_all.exp() * logp_all).sum(1).mean()
-        errors = (module.compute_values(columns) - batch.targets).square()
+        values = module.compute_values(columns, embeddings=out.get(Columns.EMBEDDINGS))
+        errors = (values - batch.targets).square()
         vf_loss = errors.clamp(max=config.vf_clip_param).mean()
         entropy_coeff = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]
         loss = policy_loss + config.vf_loss_coeff * vf_loss

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lwmecps_gym.algorithms.heuristics import HEURISTICS
+from lwmecps_gym.algorithms.parameters import env_options
 from lwmecps_gym.algorithms.registry import ALGORITHMS, all_entries, entry_of
 from lwmecps_gym.envs.encoding import make_encoding
 from lwmecps_gym.envs.scenario import load_scenario
@@ -66,7 +67,7 @@ def prepare(request: TrainingRequest) -> TrainingTask:
         )
     scenario = load_scenario(request.scenario)
     played = scenario.only(scenario.services[0].name) if env == "lwmecps-v1" else scenario
-    make_encoding(env, played)
+    make_encoding(env, played, **env_options(env, scenario, parameters))
     entry.fits(played, parameters)
     return TrainingTask(
         id=new_id(),

@@ -22,7 +22,7 @@ from ray.rllib.utils.metrics import (
 from lwmecps_gym.algorithms.entries import Plan
 from lwmecps_gym.algorithms.parameters import DQNParameters
 from lwmecps_gym.algorithms.replay import TransitionBuffer
-from lwmecps_gym.algorithms.rl_modules import MaskedQNetwork
+from lwmecps_gym.algorithms.rl_modules import AnySizeQNetwork, MaskedQNetwork
 
 PRIORITY_EXPONENT = 0.6
 IMPORTANCE_EXPONENT = 0.4
@@ -111,9 +111,11 @@ def configure(plan: Plan[DQNParameters]) -> DQNConfig:
         )
         .rl_module(
             rl_module_spec=RLModuleSpec(
-                module_class=MaskedQNetwork,
+                module_class=AnySizeQNetwork if parameters.any_size else MaskedQNetwork,
                 model_config={
                     "hidden": list(parameters.hidden),
+                    "width": parameters.width,
+                    "rounds": parameters.rounds,
                     "dueling": parameters.dueling,
                     "double_q": parameters.double_q,
                     "epsilon": epsilon,

@@ -3,9 +3,12 @@
 `learning_rate` and `discount_factor` mean the same in all of them. Unknown names are refused.
 """
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from lwmecps_gym.envs.scenario import Scenario
+from lwmecps_gym.platform.errors import InvalidInputError
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -27,7 +30,23 @@ class Parameters(BaseModel):
     )
 
 
-class PPOParameters(Parameters):
+class NetworkParameters(Parameters):
+    """What algorithms with a network have."""
+
+    network: Literal["mlp", "any-size"] = Field(
+        default="mlp",
+        description="any-size, on lwmecps-v3: one that plays clusters of any other size, too",
+    )
+    width: int = Field(default=32, ge=4, le=1024, description="size of embeddings, any-size")
+    rounds: int = Field(default=2, ge=0, le=8, description="rounds of messages, any-size")
+
+    @property
+    def any_size(self) -> bool:
+        """Whether the network is one for any size."""
+        return self.network == "any-size"
+
+
+class PPOParameters(NetworkParameters):
     """Proximal policy optimisation (Schulman et al. 2017), with masked actions."""
 
     learning_rate: Rate = 2e-3
@@ -49,10 +68,10 @@ class PPOParameters(Parameters):
     )
     value_coeff: float = Field(default=0.5, ge=0)
     grad_clip: float = Field(default=0.5, gt=0)
-    hidden: Hidden = (64, 64)
+    hidden: Hidden = Field(default=(64, 64), description="layers of the mlp")
 
 
-class DQNParameters(Parameters):
+class DQNParameters(NetworkParameters):
     """Deep Q-learning (Mnih et al. 2015): double, dueling, n-step, prioritised, masked."""
 
     learning_rate: Rate = 5e-4
@@ -77,7 +96,7 @@ class DQNParameters(Parameters):
     dueling: bool = True
     prioritised: bool = True
     grad_clip: float = Field(default=10.0, gt=0)
-    hidden: Hidden = (128, 128)
+    hidden: Hidden = Field(default=(128, 128), description="layers of the mlp")
 
 
 class QLearningParameters(Parameters):
@@ -99,3 +118,26 @@ class QLearningParameters(Parameters):
         le=0,
         description="of what was never tried; at 0 every untried action looks best",
     )
+
+
+def env_options(env: str, scenario: Scenario, parameters: BaseModel) -> dict[str, Any]:
+    """Options of the environment that a training plays, and its model later.
+
+    A network for any size sees catchments, and makes no moves: large clusters have none.
+
+    Args:
+        env: lwmecps-v1, lwmecps-v2 or lwmecps-v3.
+        scenario: what is played.
+        parameters: of the algorithm.
+
+    Raises:
+        InvalidInputError: the network cannot learn there.
+    """
+    any_size = isinstance(parameters, NetworkParameters) and parameters.any_size
+    if any_size and env != "lwmecps-v3":
+        raise InvalidInputError(f"parameters.network: any-size learns on lwmecps-v3, not on {env}")
+    if scenario.family and not any_size:
+        raise InvalidInputError(
+            "scenario.family: only parameters.network any-size learns on clusters of several sizes"
+        )
+    return {"catchment": True, "moves": False} if any_size else {}

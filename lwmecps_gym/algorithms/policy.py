@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from lwmecps_gym.algorithms.any_size import FEATURES, AnySizeConfig, AnySizeNetwork
 from lwmecps_gym.algorithms.entries import AlgorithmEntry, StoredModel
 from lwmecps_gym.algorithms.networks import (
     MASK,
@@ -59,8 +60,8 @@ class Scorer(Protocol):
     """What a learned policy asks: scores [B, A] of encoded observations."""
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        """Numbers in an observation without its mask, and actions A."""
+    def sizes(self) -> tuple[int, int] | None:
+        """Numbers in an observation without its mask, and actions A; None: any."""
         ...
 
     def scores(self, observations: Any) -> NDArray[np.float64]:
@@ -69,17 +70,36 @@ class Scorer(Protocol):
 
 
 class NetworkScorer:
-    """A `ScoreNetwork` behind arrays."""
+    """A network behind arrays."""
 
-    def __init__(self, config: NetworkConfig, tensors: Arrays) -> None:
-        self.network = ScoreNetwork(config)
+    def __init__(self, config: NetworkConfig | AnySizeConfig, tensors: Arrays) -> None:
+        self.network: ScoreNetwork | AnySizeNetwork = (
+            ScoreNetwork(config) if isinstance(config, NetworkConfig) else AnySizeNetwork(config)
+        )
         self.network.load_state_dict({name: torch.from_numpy(v) for name, v in tensors.items()})
         self.network.eval()
 
+    @classmethod
+    def of(cls, document: Mapping[str, Any], tensors: Arrays) -> "NetworkScorer":
+        """Make the network of a manifest.
+
+        Raises:
+            InvalidInputError: it was trained on other features than the environment shows now.
+        """
+        if document["kind"] != "any-size":
+            return cls(NetworkConfig.model_validate(document), tensors)
+        config = AnySizeConfig.model_validate(document)
+        if config.features != FEATURES:
+            raise InvalidInputError(
+                f"the network sees {config.features}, lwmecps-v3 shows {FEATURES}; train it again"
+            )
+        return cls(config, tensors)
+
     @property
-    def sizes(self) -> tuple[int, int]:
+    def sizes(self) -> tuple[int, int] | None:
         """See `Scorer.sizes`."""
-        return self.network.config.inputs, self.network.config.outputs
+        config = self.network.config
+        return (config.inputs, config.outputs) if isinstance(config, NetworkConfig) else None
 
     def scores(self, observations: Any) -> NDArray[np.float64]:
         """See `Scorer.scores`."""
@@ -202,7 +222,7 @@ def policy_from(
     elif "table" in manifest:
         scorer = Table.from_manifest(manifest["table"], tensors)
     else:
-        scorer = NetworkScorer(NetworkConfig.model_validate(manifest["network"]), tensors)
+        scorer = NetworkScorer.of(manifest["network"], tensors)
     _check_sizes(manifest["name"], scorer.sizes, encoding, place)
     temperature = float(manifest.get("temperature", 0.0))
     return LearnedPolicy(
@@ -210,9 +230,11 @@ def policy_from(
     )
 
 
-def _check_sizes(name: str, sizes: tuple[int, int], encoding: Encoding, scenario: Scenario) -> None:
+def _check_sizes(
+    name: str, sizes: tuple[int, int] | None, encoding: Encoding, scenario: Scenario
+) -> None:
     wanted = flat_size(encoding.observation_space), int(encoding.action_space.n)
-    if sizes != wanted:
+    if sizes is not None and sizes != wanted:
         raise InvalidInputError(
             f"model {name} decides among {sizes[1]} actions by {sizes[0]} features, scenario "
             f"{scenario.name} has {wanted[1]} and {wanted[0]}; train one on that scenario"

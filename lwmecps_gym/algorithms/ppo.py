@@ -6,13 +6,16 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from lwmecps_gym.algorithms.array_ppo import ArrayPPO, ArrayPPOLearner
 from lwmecps_gym.algorithms.entries import Plan
 from lwmecps_gym.algorithms.parameters import PPOParameters
-from lwmecps_gym.algorithms.rl_modules import MaskedActorCritic
+from lwmecps_gym.algorithms.rl_modules import AnySizeActorCritic, MaskedActorCritic
 
 
 def configure(plan: Plan[PPOParameters]) -> PPOConfig:
     """RLlib configuration of a training; environment and seed come later."""
     parameters = plan.parameters
     batch = plan.num_envs * parameters.rollout_steps
+    value_coeff = parameters.value_coeff
+    if parameters.any_size:  # it shares its embeddings with the critic: both count alike
+        value_coeff *= (1 - parameters.discount_factor) ** 2
     return (
         PPOConfig(algo_class=ArrayPPO)
         .training(
@@ -23,7 +26,7 @@ def configure(plan: Plan[PPOParameters]) -> PPOConfig:
             entropy_coeff=_falling(
                 parameters.entropy_coeff, parameters.entropy_coeff_end, plan.total_steps
             ),
-            vf_loss_coeff=parameters.value_coeff,
+            vf_loss_coeff=value_coeff,
             vf_clip_param=float("inf"),
             use_kl_loss=False,
             grad_clip=parameters.grad_clip,
@@ -35,7 +38,13 @@ def configure(plan: Plan[PPOParameters]) -> PPOConfig:
         .learners(learner_class=ArrayPPOLearner)
         .rl_module(
             rl_module_spec=RLModuleSpec(
-                module_class=MaskedActorCritic, model_config={"hidden": list(parameters.hidden)}
+                module_class=AnySizeActorCritic if parameters.any_size else MaskedActorCritic,
+                model_config={
+                    "hidden": list(parameters.hidden),
+                    "width": parameters.width,
+                    "rounds": parameters.rounds,
+                    "value_scale": 1 / (1 - parameters.discount_factor),
+                },
             )
         )
     )

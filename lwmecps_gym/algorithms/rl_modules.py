@@ -13,6 +13,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from ray.rllib.utils.torch_utils import FLOAT_MIN
 
+from lwmecps_gym.algorithms.any_size import AnySizeConfig, AnySizeNetwork
 from lwmecps_gym.algorithms.networks import NetworkConfig, ScoreNetwork, flat_size, flatten, mlp
 
 
@@ -61,7 +62,11 @@ class MaskedQNetwork(DefaultDQNTorchRLModule):  # type: ignore[misc]
         self.epsilon_schedule = Scheduler(
             fixed_value_or_schedule=self.model_config["epsilon"], framework="torch"
         )
-        self.network = ScoreNetwork(network_config(self, dueling=self.uses_dueling))
+        self.network = self.make_network()
+
+    def make_network(self) -> torch.nn.Module:
+        """The network whose action values are learned."""
+        return ScoreNetwork(network_config(self, dueling=self.uses_dueling))
 
     def get_non_inference_attributes(self) -> list[str]:
         """What is left out of copies that only act."""
@@ -86,3 +91,44 @@ class MaskedQNetwork(DefaultDQNTorchRLModule):  # type: ignore[misc]
     def get_initial_state(self) -> dict[str, Any]:
         """The module has no state."""
         return {}
+
+
+def any_size_config(module: TorchRLModule, dueling: bool = False) -> AnySizeConfig:
+    """Architecture that a module's configuration asks for."""
+    config = module.model_config
+    return AnySizeConfig(width=config["width"], rounds=config["rounds"], dueling=dueling)
+
+
+class AnySizeActorCritic(TorchRLModule, ValueFunctionAPI):  # type: ignore[misc]
+    """Actor and critic on the same embeddings, for clusters of any size.
+
+    The critic's output is scaled by `value_scale`, so that it is of the size of a reward.
+    """
+
+    def setup(self) -> None:
+        """Build the networks."""
+        self.action_dist_cls = TorchCategorical
+        config = any_size_config(self)
+        self.network = AnySizeNetwork(config)
+        self.critic = mlp((config.width, config.width, 1), output_gain=1.0)
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        observations = batch[Columns.OBS]
+        pairs, cluster = self.network.embed(observations)
+        scores = self.network.scores(observations, pairs, cluster, FLOAT_MIN)
+        return {Columns.ACTION_DIST_INPUTS: scores, Columns.EMBEDDINGS: cluster}
+
+    def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> torch.Tensor:
+        """Values [B] of the observations in a batch."""
+        if embeddings is None:
+            _, embeddings = self.network.embed(batch[Columns.OBS])
+        values: torch.Tensor = self.model_config["value_scale"] * self.critic(embeddings)
+        return values.squeeze(-1)
+
+
+class AnySizeQNetwork(MaskedQNetwork):
+    """Action values for clusters of any size."""
+
+    def make_network(self) -> torch.nn.Module:
+        """See `MaskedQNetwork.make_network`."""
+        return AnySizeNetwork(any_size_config(self, dueling=self.uses_dueling))

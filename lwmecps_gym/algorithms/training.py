@@ -19,6 +19,7 @@ from lwmecps_gym.algorithms.array_env_runner import ArrayEnvRunner
 from lwmecps_gym.algorithms.catalog import validate_parameters
 from lwmecps_gym.algorithms.entries import LOGGED_INFO, Plan, RLlibEntry
 from lwmecps_gym.algorithms.own_modules import export_module
+from lwmecps_gym.algorithms.parameters import env_options
 from lwmecps_gym.algorithms.registry import entry_of, import_algorithms
 from lwmecps_gym.envs import make_vector_env
 from lwmecps_gym.envs.scenario import Scenario, load_scenario
@@ -48,9 +49,11 @@ def configure(task: TrainingTask) -> AlgorithmConfig:
     config = entry.config(Plan(parameters, num_envs, steps, scenario))
     name = f"{task.env}-{task.id}"
 
+    options = env_options(task.env, scenario, parameters)
+
     def make(context: Mapping[str, Any]) -> Any:
         return make_vector_env(
-            task.env, context.get("num_envs", 1), scenario=scenario, random_start=True
+            task.env, context.get("num_envs", 1), scenario=scenario, random_start=True, **options
         )
 
     register_env(name, make)
@@ -110,7 +113,9 @@ def make_manifest(
     task: TrainingTask, architecture: Mapping[str, Any], metrics: dict[str, float]
 ) -> dict[str, Any]:
     """What a model version says of itself: enough to serve it and to train it again."""
-    env: dict[str, Any] = {"id": task.env, "options": {}}
+    parameters = validate_parameters(task.model_type, task.parameters)
+    options = env_options(task.env, load_scenario(task.scenario), parameters)
+    env: dict[str, Any] = {"id": task.env, "options": options}
     if task.env == "lwmecps-v1":
         env["service"] = played_scenario(task).services[0].name
     return {

@@ -1,9 +1,12 @@
 """The three environments, from one service to a randomised, failing cluster."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from lwmecps_gym.envs.base import PlacementEnv, PlacementVectorEnv
+from lwmecps_gym.envs.family_env import FamilyVectorEnv
+from lwmecps_gym.envs.scenario import Scenario, load_scenario
 
 ENV_IDS = ("lwmecps-v1", "lwmecps-v2", "lwmecps-v3")
 
@@ -116,10 +119,22 @@ class LWMECPSEnv3(PlacementEnv):
 V3_DEFAULTS = {"randomise": True, "failures": True}
 
 
-def make_vector_env(env_id: str, num_envs: int = 1, **options: Any) -> PlacementVectorEnv:
-    """Native vector environment of `env_id`; see `PlacementVectorEnv`."""
-    defaults = V3_DEFAULTS if env_id == "lwmecps-v3" else {}
-    return PlacementVectorEnv(env_id, num_envs, **defaults | options)
+def make_vector_env(
+    env_id: str,
+    num_envs: int = 1,
+    scenario: Scenario | str | Path | dict[str, Any] = "four-stations",
+    **options: Any,
+) -> PlacementVectorEnv | FamilyVectorEnv:
+    """Native vector environment of `env_id`; see `PlacementVectorEnv`.
+
+    For `lwmecps-v3` and a scenario with a family it is a `FamilyVectorEnv`.
+    """
+    played = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
+    if env_id != "lwmecps-v3":
+        return PlacementVectorEnv(env_id, num_envs, scenario=played, **options)
+    if played.family:
+        return FamilyVectorEnv(played, num_envs, **V3_DEFAULTS | options)
+    return PlacementVectorEnv(env_id, num_envs, scenario=played, **V3_DEFAULTS | options)
 
 
 make_vector_v1 = partial(make_vector_env, "lwmecps-v1")

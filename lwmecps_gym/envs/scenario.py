@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lwmecps_gym.envs.family import ScenarioFamily
 from lwmecps_gym.envs.placement import spread_minimum
 from lwmecps_gym.envs.workload_config import WorkloadConfig, describe_errors
 from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError, ScenarioError
@@ -160,6 +161,9 @@ class Scenario(_Part):
     workload: WorkloadConfig
     failures: Failures = Failures()
     randomise: Randomise = Randomise()
+    family: ScenarioFamily | None = Field(
+        default=None, description="clusters of several sizes to train on, drawn by its numbers"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -203,6 +207,10 @@ class Scenario(_Part):
     def document(self) -> dict[str, Any]:
         """Return the scenario as a self-contained JSON object (no files are named in it)."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+class _FamilyAlone(_Part):
+    family: ScenarioFamily
 
 
 def packaged_scenarios() -> list[str]:
@@ -250,6 +258,10 @@ def _validate(content: Any, label: str, folder: Path | None) -> Scenario:
     if not isinstance(content, dict):
         raise ScenarioError(f"{label}: a scenario is a mapping, this is {type(content).__name__}")
     try:
+        if set(content) == {"family"}:
+            from lwmecps_gym.envs.generate import family_scenario  # it draws scenarios
+
+            return family_scenario(_FamilyAlone.model_validate(content).family)
         return Scenario.model_validate(
             content,
             context={"folder": folder, "interval_s": content.get("control_interval_s", 60)},

@@ -1,0 +1,47 @@
+"""What a scenario says of its family: clusters of several sizes to train on side by side."""
+
+from collections.abc import Iterator
+from itertools import cycle, islice
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _range(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else value
+
+
+Size = Annotated[int, Field(ge=1, le=1000)]
+Sizes = Annotated[tuple[Size, Size], BeforeValidator(_range)]
+
+
+class ScenarioFamily(BaseModel):
+    """Scenarios drawn by `edge_scenario`, all sizes between the bounds equally often.
+
+    A family stands where a scenario does: the scenario itself is then the largest of its members,
+    and only the vector environment of `lwmecps-v3` plays all of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    nodes: Sizes = Field(description="least and most nodes, or one number")
+    services: Sizes = Field(description="least and most services, or one number")
+    count: Annotated[int, Field(ge=1, le=1000)] = Field(default=16, description="scenarios drawn")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    episode_steps: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=480, description="short episodes show more beginnings, when most is to be done"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for field in ("nodes", "services"):
+            low, high = getattr(self, field)
+            if low > high:
+                raise ValueError(f"{field}: the lower bound {low} is above {high}")
+        return self
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """Nodes and services of each member."""
+        nodes, services = (range(low, high + 1) for low, high in (self.nodes, self.services))
+        every = ((n, s) for s in cycle(services) for n in nodes)
+        return islice(every, self.count)
