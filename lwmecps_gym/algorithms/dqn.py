@@ -21,6 +21,7 @@ from ray.rllib.utils.metrics import (
 
 from lwmecps_gym.algorithms.entries import Plan
 from lwmecps_gym.algorithms.parameters import DQNParameters
+from lwmecps_gym.algorithms.schedules import falling
 from lwmecps_gym.algorithms.replay import TransitionBuffer
 from lwmecps_gym.algorithms.rl_modules import AnySizeQNetwork, MaskedQNetwork
 
@@ -41,6 +42,7 @@ class ArrayDQN(DQN):  # type: ignore[misc]
             gamma=self.config.gamma,
             alpha=settings["alpha"],
             beta=settings["beta"],
+            centred=settings["centred"],
             seed=self.config.seed or 0,
         )
         self._owed = 0.0
@@ -90,7 +92,7 @@ def configure(plan: Plan[DQNParameters]) -> DQNConfig:
     return (
         DQNConfig(algo_class=ArrayDQN)
         .training(
-            lr=parameters.learning_rate,
+            lr=falling(parameters.learning_rate, parameters.learning_rate_end, plan.total_steps),
             gamma=parameters.discount_factor,
             double_q=parameters.double_q,
             dueling=parameters.dueling,
@@ -107,6 +109,7 @@ def configure(plan: Plan[DQNParameters]) -> DQNConfig:
                 "capacity": parameters.buffer_steps,
                 "alpha": PRIORITY_EXPONENT if parameters.prioritised else 0.0,
                 "beta": IMPORTANCE_EXPONENT if parameters.prioritised else 0.0,
+                "centred": parameters.centred,
             },
         )
         .rl_module(

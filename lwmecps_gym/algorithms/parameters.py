@@ -75,6 +75,9 @@ class DQNParameters(NetworkParameters):
     """Deep Q-learning (Mnih et al. 2015): double, dueling, n-step, prioritised, masked."""
 
     learning_rate: Rate = 5e-4
+    learning_rate_end: Fraction = Field(
+        default=0.02, description="share of the learning rate at the end; it falls linearly"
+    )
     discount_factor: Fraction = 0.97
     num_envs: int = Field(default=16, ge=1, le=4096, description="clusters sampled side by side")
     rollout_steps: int = Field(
@@ -95,6 +98,7 @@ class DQNParameters(NetworkParameters):
     double_q: bool = True
     dueling: bool = True
     prioritised: bool = True
+    centred: bool = Field(default=True, description="learn from rewards less their recent mean")
     grad_clip: float = Field(default=10.0, gt=0)
     hidden: Hidden = Field(default=(128, 128), description="layers of the mlp")
 

@@ -47,6 +47,10 @@ class SumTree:
         return nodes - self._leaves
 
 
+RECENT = 20_000
+"""Steps over which the mean of rewards is taken, about."""
+
+
 class TransitionBuffer:
     """Ring of the last `capacity` transitions (s, a, n-step reward, s', terminated, n).
 
@@ -59,14 +63,26 @@ class TransitionBuffer:
         gamma: discount factor.
         alpha: exponent of the priorities; 0 draws uniformly.
         beta: exponent of the importance weights that undo the priorities' bias.
+        centred: give rewards less their recent mean (Naik et al. 2024, reward centering). What the
+            actions differ by is then no longer small beside the values; the best actions are the
+            same, as long as episodes do not terminate.
         seed: of the draws.
     """
 
     def __init__(
-        self, capacity: int, n_step: int, gamma: float, alpha: float, beta: float, seed: int
+        self,
+        capacity: int,
+        n_step: int,
+        gamma: float,
+        alpha: float,
+        beta: float,
+        centred: bool,
+        seed: int,
     ) -> None:
         self._capacity, self._n_step, self._gamma = capacity, n_step, gamma
         self._alpha, self._beta = alpha, beta
+        self._centred, self._mean = centred, 0.0
+        self._discounted = np.cumsum(np.append(0.0, gamma ** np.arange(n_step)))
         self._rng = np.random.default_rng(seed)
         self._columns: dict[str, Any] = {}
         self._tree = SumTree(capacity)
@@ -90,6 +106,7 @@ class TransitionBuffer:
         self, observations: Any, actions: NDArray[Any], rewards: Floats, terminated: bool
     ) -> int:
         steps = len(actions)
+        self._mean += (float(rewards.mean()) - self._mean) * steps / max(RECENT, steps)
         ends = np.minimum(np.arange(steps) + self._n_step, steps)
         spans = ends - np.arange(steps)
         padded = np.append(rewards, np.zeros(self._n_step))
@@ -130,6 +147,9 @@ class TransitionBuffer:
                 batch.setdefault(column, {})[key] = values[rows]
             else:
                 batch[column] = values[rows]
+        if self._centred:
+            spans = batch["n_step"].astype(np.int64)
+            batch["rewards"] -= (self._mean * self._discounted[spans]).astype(np.float32)
         return batch, rows
 
     def prioritise(self, rows: Ints, errors: Floats) -> None:
