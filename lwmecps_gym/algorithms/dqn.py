@@ -21,9 +21,9 @@ from ray.rllib.utils.metrics import (
 
 from lwmecps_gym.algorithms.entries import Plan
 from lwmecps_gym.algorithms.parameters import DQNParameters
-from lwmecps_gym.algorithms.schedules import falling
 from lwmecps_gym.algorithms.replay import TransitionBuffer
 from lwmecps_gym.algorithms.rl_modules import AnySizeQNetwork, MaskedQNetwork
+from lwmecps_gym.algorithms.schedules import falling
 
 PRIORITY_EXPONENT = 0.6
 IMPORTANCE_EXPONENT = 0.4

@@ -74,26 +74,26 @@ class PPOParameters(NetworkParameters):
 class DQNParameters(NetworkParameters):
     """Deep Q-learning (Mnih et al. 2015): double, dueling, n-step, prioritised, masked."""
 
-    learning_rate: Rate = 5e-4
+    learning_rate: Rate = 1e-3
     learning_rate_end: Fraction = Field(
         default=0.02, description="share of the learning rate at the end; it falls linearly"
     )
-    discount_factor: Fraction = 0.97
-    num_envs: int = Field(default=16, ge=1, le=4096, description="clusters sampled side by side")
+    discount_factor: Fraction = 0.99
+    num_envs: int = Field(default=64, ge=1, le=4096, description="clusters sampled side by side")
     rollout_steps: int = Field(
-        default=32, ge=1, le=4096, description="steps of each cluster between updates"
+        default=8, ge=1, le=4096, description="steps of each cluster between updates"
     )
-    batch_size: int = Field(default=256, ge=8)
+    batch_size: int = Field(default=512, ge=8)
     training_intensity: float = Field(
-        default=8.0, gt=0, description="steps replayed per step sampled"
+        default=4.0, gt=0, description="steps replayed per step sampled"
     )
-    buffer_steps: int = Field(default=100_000, ge=1000)
+    buffer_steps: int = Field(default=300_000, ge=1000)
     learning_starts: int = Field(default=2_000, ge=0, description="steps before the first update")
-    target_update_steps: int = Field(default=4_000, ge=1)
-    n_step: int = Field(default=3, ge=1, le=50)
-    epsilon_end: Fraction = 0.02
+    target_update_steps: int = Field(default=8_000, ge=1)
+    n_step: int = Field(default=5, ge=1, le=50)
+    epsilon_end: Fraction = 0.01
     epsilon_decay: Rate = Field(
-        default=0.4, description="share of the training in which exploration falls from 1, linearly"
+        default=0.3, description="share of the training in which exploration falls from 1, linearly"
     )
     double_q: bool = True
     dueling: bool = True
@@ -106,19 +106,22 @@ class DQNParameters(NetworkParameters):
 class QLearningParameters(Parameters):
     """Tabular Q-learning (Watkins 1989) on the discretised `lwmecps-v1`."""
 
-    learning_rate: Rate = 0.2
-    discount_factor: Fraction = 0.9
+    learning_rate: Rate = 0.1
+    learning_rate_end: Fraction = Field(
+        default=0.02, description="share of the learning rate at the end; it falls linearly"
+    )
+    discount_factor: Fraction = 0.95
     num_envs: int = Field(default=16, ge=1, le=4096, description="clusters sampled side by side")
     rollout_steps: int = Field(
         default=36, ge=1, le=4096, description="steps of each cluster between updates"
     )
-    demand_bins: int = Field(default=6, ge=1, le=50)
-    epsilon_end: Fraction = 0.05
+    demand_bins: int = Field(default=12, ge=1, le=50)
+    epsilon_end: Fraction = 0.3
     epsilon_decay: Rate = Field(
         default=0.7, description="share of the training in which exploration falls from 1, linearly"
     )
     initial_value: float = Field(
-        default=-8.0,
+        default=-16.0,
         le=0,
         description="of what was never tried; at 0 every untried action looks best",
     )

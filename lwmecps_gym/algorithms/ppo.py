@@ -7,6 +7,7 @@ from lwmecps_gym.algorithms.array_ppo import ArrayPPO, ArrayPPOLearner
 from lwmecps_gym.algorithms.entries import Plan
 from lwmecps_gym.algorithms.parameters import PPOParameters
 from lwmecps_gym.algorithms.rl_modules import AnySizeActorCritic, MaskedActorCritic
+from lwmecps_gym.algorithms.schedules import falling
 
 
 def configure(plan: Plan[PPOParameters]) -> PPOConfig:
@@ -19,11 +20,11 @@ def configure(plan: Plan[PPOParameters]) -> PPOConfig:
     return (
         PPOConfig(algo_class=ArrayPPO)
         .training(
-            lr=_falling(parameters.learning_rate, parameters.learning_rate_end, plan.total_steps),
+            lr=falling(parameters.learning_rate, parameters.learning_rate_end, plan.total_steps),
             gamma=parameters.discount_factor,
             lambda_=parameters.gae_lambda,
             clip_param=parameters.clip,
-            entropy_coeff=_falling(
+            entropy_coeff=falling(
                 parameters.entropy_coeff, parameters.entropy_coeff_end, plan.total_steps
             ),
             vf_loss_coeff=value_coeff,
@@ -48,8 +49,3 @@ def configure(plan: Plan[PPOParameters]) -> PPOConfig:
             )
         )
     )
-
-
-def _falling(begin: float, share: float, steps: int) -> list[list[float]]:
-    """RLlib's schedule of a value that falls linearly to a share of what it was."""
-    return [[0, begin], [steps, begin * share]]

@@ -12,11 +12,16 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    LEARNER_RESULTS,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+)
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from lwmecps_gym.algorithms.entries import Plan
 from lwmecps_gym.algorithms.parameters import QLearningParameters
+from lwmecps_gym.algorithms.schedules import falling
 from lwmecps_gym.algorithms.table import Discretiser
 
 
@@ -60,6 +65,11 @@ class QTable(TorchRLModule):  # type: ignore[misc]
 class QTableLearner(TorchLearner):  # type: ignore[misc]
     """Writes the table: Q(s, a) += alpha (r + gamma max Q(s', .) - Q(s, a)), step by step."""
 
+    def build(self) -> None:
+        """Build RLlib's part, and the schedule of alpha."""
+        super().build()
+        self._alpha = Scheduler(fixed_value_or_schedule=self.config.lr)
+
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """There is nothing to optimise."""
 
@@ -68,14 +78,15 @@ class QTableLearner(TorchLearner):  # type: ignore[misc]
         raise NotImplementedError("a table is not trained by gradients")
 
     def update(
-        self, *, training_data: TrainingData, timesteps: Any = None, **kwargs: Any
+        self, *, training_data: TrainingData, timesteps: dict[str, int], **kwargs: Any
     ) -> dict[str, Any]:
         """Walk the episodes and update the table."""
         training_data.validate()
         training_data.solve_refs()
         self._weights_seq_no += 1  # or the runners would keep their old table
         module = self.module[DEFAULT_MODULE_ID].unwrapped()
-        alpha, gamma = float(self.config.lr), float(self.config.gamma)
+        alpha = self._alpha.update(timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+        gamma = float(self.config.gamma)
         table = module.q.numpy()
         errors = []
         for episode in training_data.episodes:
@@ -158,7 +169,10 @@ class QLearning(Algorithm):  # type: ignore[misc]
         )
         self.metrics.aggregate([metrics for _, metrics in sampled], key=ENV_RUNNER_RESULTS)
         episodes = [episode for some, _ in sampled for episode in some]
-        results = self.learner_group.update(episodes=episodes)
+        steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME))
+        results = self.learner_group.update(
+            episodes=episodes, timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: steps}
+        )
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         self.env_runner_group.sync_weights(
             from_worker_or_learner_group=self.learner_group, inference_only=True
@@ -175,7 +189,7 @@ def configure(plan: Plan[QLearningParameters]) -> QLearningConfig:
     discretiser = Discretiser.of(plan.scenario, parameters.demand_bins)
     decay = max(1, round(parameters.epsilon_decay * plan.total_steps))
     return QLearningConfig().training(
-        lr=parameters.learning_rate,
+        lr=falling(parameters.learning_rate, parameters.learning_rate_end, plan.total_steps),
         gamma=parameters.discount_factor,
         epsilon=[[0, 1.0], [decay, parameters.epsilon_end]],
         initial_value=parameters.initial_value,

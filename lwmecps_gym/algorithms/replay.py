@@ -48,7 +48,7 @@ class SumTree:
 
 
 RECENT = 20_000
-"""Steps over which the mean of rewards is taken, about."""
+"""Steps over which the mean of rewards is taken, about; a chunk has fewer."""
 
 
 class TransitionBuffer:
@@ -81,7 +81,7 @@ class TransitionBuffer:
     ) -> None:
         self._capacity, self._n_step, self._gamma = capacity, n_step, gamma
         self._alpha, self._beta = alpha, beta
-        self._centred, self._mean = centred, 0.0
+        self._centred, self._mean, self._seen = centred, 0.0, 0
         self._discounted = np.cumsum(np.append(0.0, gamma ** np.arange(n_step)))
         self._rng = np.random.default_rng(seed)
         self._columns: dict[str, Any] = {}
@@ -106,7 +106,8 @@ class TransitionBuffer:
         self, observations: Any, actions: NDArray[Any], rewards: Floats, terminated: bool
     ) -> int:
         steps = len(actions)
-        self._mean += (float(rewards.mean()) - self._mean) * steps / max(RECENT, steps)
+        self._seen += steps
+        self._mean += (float(rewards.mean()) - self._mean) * steps / min(self._seen, RECENT)
         ends = np.minimum(np.arange(steps) + self._n_step, steps)
         spans = ends - np.arange(steps)
         padded = np.append(rewards, np.zeros(self._n_step))

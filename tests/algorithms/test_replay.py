@@ -25,8 +25,12 @@ class Chunk:
         return 10.0 ** np.arange(self._steps)
 
 
-def buffer(capacity: int = 64, n_step: int = 1, alpha: float = 0.0) -> TransitionBuffer:
-    return TransitionBuffer(capacity, n_step, gamma=0.5, alpha=alpha, beta=1.0, seed=0)
+def buffer(
+    capacity: int = 64, n_step: int = 1, alpha: float = 0.0, centred: bool = False
+) -> TransitionBuffer:
+    return TransitionBuffer(
+        capacity, n_step, gamma=0.5, alpha=alpha, beta=1.0, centred=centred, seed=0
+    )
 
 
 def by_action(replay: TransitionBuffer, count: int = 256) -> dict[int, dict[str, Any]]:
@@ -52,6 +56,17 @@ def test_an_n_step_transition_discounts_its_rewards_and_ends_where_the_chunk_doe
     assert found[1] == {"obs": 1, "new_obs": 4, "reward": 310, "terminated": True, "n": 3}
     assert found[2] == {"obs": 2, "new_obs": 4, "reward": 600, "terminated": True, "n": 2}
     assert found[3] == {"obs": 3, "new_obs": 4, "reward": 1000, "terminated": True, "n": 1}
+
+
+def test_centred_rewards_are_less_the_mean_reward_discounted_alike() -> None:
+    plain, centred = buffer(n_step=3), buffer(n_step=3, centred=True)
+    for replay in (plain, centred):
+        replay.add([Chunk(4, terminated=False), Chunk(2, terminated=False, first=4)])
+    mean = (1 + 10 + 100 + 1000 + 1 + 10) / 6
+    before, after = by_action(plain), by_action(centred)
+    for action, discounted in ((0, 1.75), (1, 1.75), (2, 1.5), (3, 1.0), (4, 1.5), (5, 1.0)):
+        difference = before[action]["reward"] - after[action]["reward"]
+        assert difference == pytest.approx(mean * discounted, rel=1e-5)
 
 
 def test_a_chunk_that_was_cut_is_no_end() -> None:

@@ -78,8 +78,7 @@ def cost_of(policy: Any, episodes: int = 3) -> float:
 @pytest.fixture(scope="module")
 def learned(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Q-learning on `tiny`, long enough to be good, tracked by W&B."""
-    parameters = {"discount_factor": 0.8, "epsilon_end": 0.15, "epsilon_decay": 0.4}
-    task = task_for("q_learning", 350, parameters=parameters)
+    task = task_for("q_learning", 350)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WANDB_API_KEY", "WANDB_PROJECT", "WANDB_MODE"):
             patch.delenv(name, raising=False)
