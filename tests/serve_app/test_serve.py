@@ -12,6 +12,10 @@ import pytest
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.serve_app.server import running
 
+from ..pages import commands_of, files_of
+
+OWN = "algorithms/your-own.md"
+
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 MODEL = "/api/v1/models/edge-table"
@@ -46,7 +50,10 @@ def follow(client: httpx.Client, training: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(data_dir=tmp_path_factory.mktemp("platform"), wandb_mode="disabled")
+    folder = tmp_path_factory.mktemp("platform")
+    own = folder / "reinforce.py"
+    own.write_text(files_of(OWN)[own.name])
+    return Settings(data_dir=folder, wandb_mode="disabled", algorithms=(str(own),))
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +109,25 @@ def test_what_was_deployed_still_answers_after_a_restart(
     assert decision["action"] == trained["decision"]["action"]
     serving = client.get(f"{MODEL}/metrics").json()["serving"]
     assert (serving["requests"], serving["errors"]) == (1, 0)
+
+
+def test_an_algorithm_of_ones_own_is_trained_deployed_and_asked_as_its_page_says(
+    client: httpx.Client,
+) -> None:
+    create, deploy, predict = (
+        (command[3].removeprefix("http://127.0.0.1:8000"), command[-1])
+        for command in commands_of(OWN)
+        if command[0] == "curl"
+    )
+    listed = client.get("/api/v1/algorithms").json()["items"]
+    assert "reinforce" in [item["model_type"] for item in listed]
+    created = client.post(create[0], json=json.loads(create[1]))
+    assert created.status_code == 201, created.text
+    progress = follow(client, created.headers["location"])
+    assert (progress["state"], progress["episode"]) == ("completed", 20), progress["error"]
+    assert client.post(deploy[0]).json()["version"] == 1
+    decision = client.post(predict[0], json=json.loads(predict[1])).json()
+    assert decision["kind"] in ("nothing", "place", "move")
 
 
 def test_an_error_of_the_policy_server_arrives_as_it_was_raised(client: httpx.Client) -> None:
