@@ -120,6 +120,28 @@ def test_wrong_input_is_refused_in_one_line_that_names_it(
     assert not (tmp_path / "data" / "checkpoints").exists()
 
 
+@pytest.mark.parametrize("command", [["demo"], ["serve"], ["train"], ["evaluate"], ["sweep", "ppo"],
+                                     ["models", "list"], ["models", "show", "best"]],
+                         ids=" ".join)  # fmt: skip
+def test_a_wrong_variable_of_the_environment_is_refused_by_its_name(
+    run: Run, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LWMECPS_MAX_CONCURRENT_TRAININGS", "many")
+    answer = run(*command)
+    assert (answer.code, answer.out) == (2, "")
+    *_, last = answer.err.splitlines()
+    assert last.startswith("error: LWMECPS_MAX_CONCURRENT_TRAININGS: ") and "'many'" in last
+
+
+def test_a_module_that_cannot_be_imported_is_refused_before_anything_starts(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LWMECPS_ALGORITHMS", "no_such_agents")
+    answer = run("--import", "nor_such_agents", "train")
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert "LWMECPS_ALGORITHMS: no_such_agents cannot be imported" in answer.err
+
+
 WRONG_FILES = {
     "no YAML": ("nodes: [", ["not valid YAML or JSON"]),
     "a list": ("[1, 2]", ["a scenario is a mapping", "list"]),

@@ -126,6 +126,7 @@ def test_every_iteration_is_a_line_of_the_history_and_progress_only_grows(learne
 def test_the_run_is_tracked_offline_under_the_tasks_id(learned: Trained) -> None:
     (run,) = (learned.settings.data_dir / "wandb").glob("offline-run-*")
     assert run.name.endswith(learned.task.id)
+    assert learned.task.wandb_run_id == learned.task.id
 
 
 def test_the_last_checkpoint_holds_the_model_and_training_goes_on_from_it(learned: Trained) -> None:
