@@ -132,7 +132,7 @@ def train(
         "seed": seed,
     }
     with follow(err) as show, redirect_stdout(sys.stderr):
-        task = train_here(request, _settings(), show)
+        task = train_here(request, read_settings(), show)
     result = {
         "task_id": task.id,
         "model_id": task.model_id,
@@ -179,7 +179,7 @@ def evaluate(
     from lwmecps_gym.envs.scenario import load_scenario
 
     loaded = load_scenario(scenario)
-    policies = find_policies(policy or default_policies(loaded), loaded, _settings(), seed)
+    policies = find_policies(policy or default_policies(loaded), loaded, read_settings(), seed)
     wanted = bool(bound or clairvoyant)
     if bound is None and clairvoyant is None:
         wanted = affordable(loaded, episodes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from lwmecps_gym.platform.config import Settings
+from lwmecps_gym.platform.config import read_settings
 from lwmecps_gym.platform.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def watch(
     if save is not None and save.suffix not in (".gif", ".png"):
         raise InvalidInputError(f"--save {str(save)!r}: want a file that ends in .gif or .png")
     loaded = load_scenario(scenario)
-    (player,) = find_policies([policy], loaded, Settings(), seed)
+    (player,) = find_policies([policy], loaded, read_settings(), seed)
     last = min(steps or loaded.episode_steps, loaded.episode_steps)
     if save is None:
         view = LiveView(speed or math.inf)

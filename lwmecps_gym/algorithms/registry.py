@@ -191,7 +191,9 @@ def _load(point: EntryPoint) -> None:
 def _import_file(path: Path) -> None:
     found = find_spec(path.stem)
     if found is not None and found.origin != str(path):
-        raise InvalidInputError(f"there is another module {path.stem}, {found.origin}; rename the file")
+        raise InvalidInputError(
+            f"there is another module {path.stem}, {found.origin}; rename the file"
+        )
     if path.stem in sys.modules:
         return
     spec = spec_from_file_location(path.stem, path)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from lwmecps_gym.algorithms.heuristics import HEURISTICS, Optimum, make_heuristic
 from lwmecps_gym.algorithms.optimum.columns import enumerable
 from lwmecps_gym.algorithms.policy import Policy, policy_from
+from lwmecps_gym.algorithms.registry import import_algorithms
 from lwmecps_gym.envs.cluster import ClusterParams
 from lwmecps_gym.envs.scenario import Scenario
 from lwmecps_gym.platform.artifacts import ArtifactStore
@@ -37,6 +38,7 @@ def find_policies(
         NotFoundError: there is neither a heuristic nor a model of that name.
         InvalidInputError: a version is no number, or a model does not fit the scenario.
     """
+    import_algorithms(settings.algorithms)
     return [_find(name, scenario, settings, seed) for name in names]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lwmecps_gym.algorithms.catalog import prepare
+from lwmecps_gym.algorithms.registry import import_algorithms
 from lwmecps_gym.envs.workload_config import describe_errors
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import open_store
@@ -35,6 +36,7 @@ def train_here(
         wanted = TrainingRequest.model_validate(request)
     except ValidationError as error:
         raise InvalidInputError(describe_errors(error)) from error
+    import_algorithms(settings.algorithms)
     prepare(wanted)  # refuse before Ray starts
     from lwmecps_gym.algorithms.launcher import RayLauncher
     from lwmecps_gym.algorithms.ray_session import ray_running
