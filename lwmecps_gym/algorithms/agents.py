@@ -208,9 +208,10 @@ class AgentLearner:
 
 
 def _numbers(told: Any) -> dict[str, float]:
-    """Metrics that `train` returned: numbers, and means of lists of numbers."""
+    """Metrics that `train` returned: numbers, and means of lists of numbers that hold any."""
     try:
-        return {str(name): float(np.mean(value)) for name, value in dict(told or {}).items()}
+        kept = {str(name): value for name, value in dict(told or {}).items() if np.size(value)}
+        return {name: float(np.mean(value)) for name, value in kept.items()}
     except (TypeError, ValueError) as error:
         raise TypeError(f"metrics must be numbers or lists of them by name: {error}") from error
 

@@ -183,6 +183,8 @@ def _check_file(name: str, content: bytes) -> None:
             raise InvalidInputError(
                 f"a model is made of .safetensors and .json files alone, not of {name!r}"
             )
+    except KeyError as error:
+        raise InvalidInputError(f"{name}: NumPy has no {error}; save as float32") from error
     except (SafetensorError, ValueError) as error:
         raise InvalidInputError(f"{name} is not what its name says: {error}") from error
 

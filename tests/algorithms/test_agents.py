@@ -54,7 +54,7 @@ class Favourite:
                 action = int(random.choice(legal)) if self.patience else 0
                 observation, reward, _, over, _ = self.env.step(action)
                 self.update_model(action, reward)
-        return {"best": self.rewards.max(), "asked": self.asked}
+        return {"best": self.rewards.max(), "asked": self.asked, "losses": []}
 
     def update_model(self, action: int, reward: float) -> None:
         self.rewards[action] = max(self.rewards[action], reward)
@@ -116,6 +116,7 @@ def test_it_ends_as_a_version_of_its_files_with_a_history_by_chunks(tmp_path: Pa
     lines = store.list_metrics(task.id, since=-1, limit=10)
     assert [(line.episode, line.env_steps) for line in lines] == [(2, 24), (4, 48), (5, 60)]
     assert lines[2].values["asked"] == pytest.approx(5 / 3)  # the mean of 2, 2 and 1
+    assert "losses" not in lines[0].values
     assert {"best", "episode_return", "step_reward", "latency_ms"} <= lines[0].values.keys()
     assert lines[0].values["step_reward"] == pytest.approx(
         lines[0].values["episode_return"] / STEPS

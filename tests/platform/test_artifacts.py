@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save
 
-from lwmecps_gym.platform.artifacts import ArtifactStore
+from lwmecps_gym.platform.artifacts import ArtifactStore, encode_tensors
 from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError, StoreUnavailableError
 
 WEIGHTS = {
@@ -118,6 +120,39 @@ def test_a_missing_file_is_refused_with_its_name(store: ArtifactStore, name: str
     (store.path(digest) / name).unlink()
     with pytest.raises(InvalidInputError, match=name):
         store.load(digest)
+
+
+def test_files_of_ones_own_lie_beside_a_manifest_that_names_their_hashes(
+    store: ArtifactStore,
+) -> None:
+    files = {"notes.json": b'{"a": 1}', "head.safetensors": encode_tensors(WEIGHTS)}
+    folder = store.path(store.put_files(files, MANIFEST))
+    assert {name: (folder / name).read_bytes() for name in files} == files
+    tensors, manifest = store.load(folder.name)
+    assert tensors == {} and manifest["files"]["notes.json"]["bytes"] == 8
+    (folder / "notes.json").write_bytes(b'{"a": 2}')
+    with pytest.raises(InvalidInputError, match=r"notes\.json was changed"):
+        store.load(folder.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("model.pt", b"", "not of 'model.pt'"),
+        ("../notes.json", b"{}", "cannot be named '../notes.json'"),
+        ("manifest.json", b"{}", "cannot be named 'manifest.json'"),
+        ("notes.json", b"\x80\x04N.", "notes.json is not what its name says"),
+        ("head.safetensors", b"{}", "head.safetensors is not what its name says"),
+        ("head.safetensors", save({"a": torch.ones(1, dtype=torch.bfloat16)}), "has no 'BF16'"),
+    ],
+    ids=["suffix", "path", "manifest", "no JSON", "no tensors", "bfloat16"],
+)
+def test_a_file_that_is_no_tensors_and_no_json_is_refused_and_leaves_nothing(
+    store: ArtifactStore, tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=reason):
+        store.put_files({name: content}, MANIFEST)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_digest_is_not_found(store: ArtifactStore) -> None:
