@@ -1,28 +1,46 @@
 """Where kube-scheduler would put a pod, and which pod a ReplicaSet would delete.
 
-The score of a node adds up what the default score plugins of kube-scheduler give for pods without
-affinity, tolerations or volumes, each a whole number from 0 to 100
+The score of a node adds up what the score plugins of kube-scheduler give, by their default weights
+(pkg/scheduler/apis/config/v1/default_plugins.go), for pods without affinity, tolerations or volumes
+whose images are on all nodes alike; each plugin gives a whole number from 0 to 100
 (https://kubernetes.io/docs/reference/scheduling/config/#scheduling-plugins):
 
-- NodeResourcesFit, weight 1, by LeastAllocated: mean free share of CPU and memory after placement;
+- NodeResourcesFit, weight 1, of CPU and memory after placement: the mean free share by
+  LeastAllocated, or the mean used share by MostAllocated
+  (https://kubernetes.io/docs/concepts/scheduling-eviction/resource-bin-packing/);
 - NodeResourcesBalancedAllocation, weight 1: 1 minus the standard deviation of the used shares;
 - PodTopologySpread, weight 2, by its built-in constraint on host names with a maxSkew of 3
   (https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/
-  #internal-default-constraints): see `spread_score`.
+  #internal-default-constraints): see `spread_score`. Nodes have no zones, so that the built-in
+  constraint on these gives nothing.
 
 kube-scheduler picks at random among nodes with equal scores; here the first one wins.
 """
+
+from typing import Literal
 
 import numpy as np
 
 from lwmecps_gym.envs.actions import TOLERANCE, fits
 from lwmecps_gym.envs.cluster import Bools, ClusterParams, Floats, Ints, free_resources
 
+Strategy = Literal["LeastAllocated", "MostAllocated"]
+"""Scoring strategies of NodeResourcesFit; the first is kube-scheduler's default."""
+
 MAX_SKEW = 3
 """Of the built-in topology constraint on host names."""
+SPREAD_WEIGHT = 2
+"""Default weight of PodTopologySpread."""
 
 
-def place_by_score(params: ClusterParams, replicas: Ints, node_up: Bools, service: Ints) -> Ints:
+def place_by_score(
+    params: ClusterParams,
+    replicas: Ints,
+    node_up: Bools,
+    service: Ints,
+    strategy: Strategy = "LeastAllocated",
+    spread_weight: int = SPREAD_WEIGHT,
+) -> Ints:
     """Node for one more pod of `service` [B]; -1 where none has room, [B].
 
     Args:
@@ -30,16 +48,19 @@ def place_by_score(params: ClusterParams, replicas: Ints, node_up: Bools, servic
         replicas: ready and starting, [B, S, N].
         node_up: [B, N].
         service: which one, [B].
+        strategy: of NodeResourcesFit.
+        spread_weight: of PodTopologySpread.
     """
     rows = np.arange(len(replicas))
     free = free_resources(params, replicas, node_up)
     room = fits(params, free)[rows, service] & node_up
     request = params.request[rows, service]
     left = (free - request[:, None, :])[..., :2] / params.capacity[..., :2]
-    least = _whole(_whole(100 * left).mean(-1))
+    share = left if strategy == "LeastAllocated" else 1 - left
+    fit = _whole(_whole(100 * share).mean(-1))
     balanced = _whole(100 * (1 - np.std(left, axis=-1)))
     spread = spread_score(replicas[rows, service], room)
-    score = np.where(room, least + balanced + 2 * spread, -np.inf)
+    score = np.where(room, fit + balanced + spread_weight * spread, -np.inf)
     return np.where(room.any(-1), np.argmax(score, axis=-1), -1)
 
 

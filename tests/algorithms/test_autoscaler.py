@@ -26,7 +26,7 @@ def change(hpa: HorizontalPodAutoscaler, ready: list[int], use: float, **others:
 
 @pytest.fixture
 def hpa() -> HorizontalPodAutoscaler:
-    return HorizontalPodAutoscaler(SCENARIO)
+    return HorizontalPodAutoscaler(SCENARIO, target_percent=60)
 
 
 def test_it_scales_up_at_once_above_the_target_of_60_percent(hpa: HorizontalPodAutoscaler) -> None:
@@ -58,7 +58,9 @@ def test_it_scales_down_to_the_highest_wish_of_the_window(hpa: HorizontalPodAuto
 
 
 def test_a_window_shorter_than_a_step_holds_nothing_back() -> None:
-    slow = HorizontalPodAutoscaler(changed("tiny", control_interval_s=300, services=[SERVICE]))
+    slow = HorizontalPodAutoscaler(
+        changed("tiny", control_interval_s=300, services=[SERVICE]), target_percent=60
+    )
     assert change(slow, [2, 2], 0.6) == 0
     assert change(slow, [2, 2], 0.2) == -1
 
@@ -73,6 +75,7 @@ def test_pods_that_start_count_as_idle_when_it_scales_up(hpa: HorizontalPodAutos
     # 2 * 0.9 / 0.6 = 3 pods suffice: with one starting there are 3, with none one is added.
     assert change(hpa, [1, 1], 0.9) == 1
     assert change(hpa, [1, 1], 0.9, starting=[[1, 0]]) == 0
+    hpa.reset(1)
     assert change(hpa, [3, 3], 0.9, starting=[[1, 0]]) == 1  # 9 pods of 7
 
 
@@ -92,6 +95,16 @@ def test_pods_that_start_are_left_out_when_it_scales_down(hpa: HorizontalPodAuto
 def test_without_a_ready_pod_there_is_no_metric_and_no_change(hpa: HorizontalPodAutoscaler) -> None:
     for _ in range(7):
         assert change(hpa, [0, 0], 0.0, starting=[[1, 1]]) == 0
+
+
+def test_pods_that_are_lost_with_a_node_are_replaced_though_the_metrics_ask_for_none() -> None:
+    hpa = HorizontalPodAutoscaler(SCENARIO, target_percent=60, eviction_s=120)
+    assert change(hpa, [2, 2], 0.6) == 0
+    changes = [
+        change(hpa, [2, 0], 0.6, node_up=[True, False], time_s=60.0 * minute)
+        for minute in (1, 2, 3)
+    ]
+    assert changes == [0, 0, 1]
 
 
 def test_it_keeps_to_the_least_and_most_replicas(hpa: HorizontalPodAutoscaler) -> None:
@@ -118,6 +131,6 @@ def test_a_service_without_room_does_not_hold_up_one_that_fits() -> None:
         }
     }
     scenario = changed("tiny", services=[large, SERVICE], workload=workload)
-    hpa = HorizontalPodAutoscaler(scenario)
+    hpa = HorizontalPodAutoscaler(scenario, target_percent=60)
     crowded = cluster(scenario, [[1, 1], [1, 0]], utilisation=[[0.9, 0.9], [0.9, 0]])
     assert hpa.act(crowded).tolist() == [int(hpa.actions.place(1, 1))]

@@ -1,6 +1,7 @@
 """Pods go where kube-scheduler would put them, and come from where a ReplicaSet would take them."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,10 +27,13 @@ def two_nodes(*nodes: tuple[float, float], pod: tuple[float, float]) -> Scenario
 
 
 def place(
-    scenario: Scenario, ready: list[list[int]], node_up: tuple[bool, ...] = (True, True)
+    scenario: Scenario,
+    ready: list[list[int]],
+    node_up: tuple[bool, ...] = (True, True),
+    **how: Any,
 ) -> int:
     chosen = place_by_score(
-        ClusterParams.of(scenario), np.array([ready]), np.array([node_up]), np.array([0])
+        ClusterParams.of(scenario), np.array([ready]), np.array([node_up]), np.array([0]), **how
     )
     return int(chosen[0])
 
@@ -78,6 +82,21 @@ def test_the_spread_score_is_that_of_podtopologyspread_with_the_built_in_constra
 def test_evenly_spread_pods_score_100_everywhere(pods: int) -> None:
     score = spread_score(np.full((2, 3), pods), np.ones((2, 3), bool))
     assert score.tolist() == [[100] * 3] * 2
+
+
+def test_most_allocated_prefers_the_node_with_less_free_after_placement() -> None:
+    # MostAllocated: (25 + 25) / 2 = 25 against (12 + 12) / 2 = 12 in whole numbers.
+    scenario = two_nodes((4, 4096), (8, 8192), pod=(1, 1024))
+    assert place(scenario, [[0, 0]], strategy="MostAllocated") == 0
+    assert place(scenario, [[0, 0]], strategy="LeastAllocated") == 1
+
+
+def test_most_allocated_packs_only_as_far_as_the_weight_of_the_spread_lets_it() -> None:
+    # A second pod: bs_1 50 + 100 + 2 * 50, bs_2 25 + 100 + 2 * 100.
+    scenario = two_nodes((4, 4096), (4, 4096), pod=(1, 1024))
+    assert place(scenario, [[1, 0]], strategy="MostAllocated") == 1
+    assert place(scenario, [[1, 0]], strategy="MostAllocated", spread_weight=0) == 0
+    assert place(scenario, [[4, 0]], strategy="MostAllocated", spread_weight=0) == 1  # it is full
 
 
 def test_nodes_without_room_and_nodes_that_are_down_are_left_out() -> None:

@@ -1,5 +1,7 @@
 """The optimum is what trying every placement finds, and the bound is below whatever happens."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -73,8 +75,9 @@ def test_a_search_cut_short_gives_a_bound_below_the_best_and_a_placement_above(s
     scenario = some(seed)
     demand = random_demand(scenario, np.random.default_rng(seed))
     best = Solver(scenario).best(demand)
-    for effort in (0, 1, 10, 100):
-        found = Solver(scenario, effort=effort).best(demand)
+    limits: list[dict[str, Any]] = [{"effort": effort} for effort in (0, 1, 10, 100)]
+    for limit in [*limits, {"time_limit_s": 0.0}]:
+        found = Solver(scenario, **limit).best(demand)
         assert found.lower_bound <= best.cost + ROUNDING
         assert found.cost >= best.cost - ROUNDING
         assert found.exact == (found.lower_bound == found.cost)

@@ -1,14 +1,23 @@
 """Choices by what was measured last: hot and cold services, or the best of all legal actions."""
 
-from abc import abstractmethod
-from dataclasses import replace
-
 import numpy as np
+from pydantic import Field
 
-from lwmecps_gym.algorithms.heuristics.base import Heuristic
-from lwmecps_gym.envs.actions import Kind, apply_to
-from lwmecps_gym.envs.cluster import ClusterState, Floats, Ints
-from lwmecps_gym.envs.performance import cost_terms, evaluate
+from lwmecps_gym.algorithms.heuristics.base import Heuristic, Knobs
+from lwmecps_gym.algorithms.heuristics.lookahead import cheapest, outcomes
+from lwmecps_gym.envs.actions import Kind
+from lwmecps_gym.envs.cluster import ClusterState, Ints
+
+
+class LoadKnobs(Knobs):
+    """When `greedy_load` adds and removes."""
+
+    high: float = Field(
+        default=0.7, gt=0, le=1, description="utilisation on a node above which one is added"
+    )
+    low: float = Field(
+        default=0.5, ge=0, le=1, description="utilisation with one less below which one is removed"
+    )
 
 
 class GreedyLoad(Heuristic):
@@ -20,8 +29,8 @@ class GreedyLoad(Heuristic):
     """
 
     name = "greedy_load"
-    high = 0.7
-    low = 0.5
+    knobs_type = LoadKnobs
+    knobs: LoadKnobs
 
     def act(self, state: ClusterState) -> Ints:
         """See `Heuristic.act`."""
@@ -47,59 +56,51 @@ class GreedyLoad(Heuristic):
         cold = np.argmin(spare, axis=1)
         use = np.where(remove_legal[rows, cold], state.utilisation[rows, cold], np.inf)
         remove = self.actions.remove(cold, np.argmin(use, axis=1))
-        chosen = np.where(spare[rows, cold] < self.low, remove, Kind.NOTHING)
-        return np.where(heat[rows, hot] > self.high, place, chosen)
+        chosen = np.where(spare[rows, cold] < self.knobs.low, remove, Kind.NOTHING)
+        return np.where(heat[rows, hot] > self.knobs.high, place, chosen)
 
 
-class Greedy(Heuristic):
-    """Tries every legal action in the model, for the demand just measured, and takes the best."""
+class LatencyKnobs(Knobs):
+    """When `greedy_latency` acts."""
 
-    gain = 0.0
-    """What a change must win before it is made, in units of the objective."""
+    gain: float = Field(
+        default=0.5, ge=0, allow_inf_nan=False, description="ms that a change must win"
+    )
 
-    @abstractmethod
-    def objective(self, state: ClusterState, replicas: Ints, migrations: Floats) -> Floats:
-        """What to minimise, [B]."""
+
+class GreedyLatency(Heuristic):
+    """The action after which the mean latency would be lowest, for the demand just measured."""
+
+    name = "greedy_latency"
+    knobs_type = LatencyKnobs
+    knobs: LatencyKnobs
 
     def act(self, state: ClusterState) -> Ints:
         """See `Heuristic.act`."""
         legal = self.actions.legal_in(state)
+        latency = np.full(legal.shape, np.inf)
         row, action = np.nonzero(legal)
-        kind = self.actions.kind[action]
-        tried = replace(
-            state,
-            params=state.params.take(row),
-            demand=state.demand[row],
-            node_up=state.node_up[row],
-        )
-        after = apply_to(state.replicas[row], self.actions, action)
-        migrations = ((kind == Kind.PLACE) | (kind == Kind.MOVE)).astype(np.float64)
-        score = np.full(legal.shape, np.inf)
-        score[row, action] = self.objective(tried, after, migrations)
-        score[:, 0] -= self.gain
-        return np.argmin(score, axis=1)
+        latency[row, action] = outcomes(self.scenario, self.actions, state, row, action).latency_ms
+        latency[:, 0] -= self.knobs.gain
+        return np.argmin(latency, axis=1)
 
 
-class GreedyLatency(Greedy):
-    """The action after which the mean latency would be lowest."""
+class CostKnobs(Knobs):
+    """What a migration may cost `greedy_cost`."""
 
-    name = "greedy_latency"
-    gain = 0.5  # ms
-
-    def objective(self, state: ClusterState, replicas: Ints, migrations: Floats) -> Floats:
-        """Mean latency in ms, [B]."""
-        return evaluate(self.scenario, state.params, replicas, state.demand).latency_ms
+    horizon_steps: float = Field(
+        default=30, gt=0, allow_inf_nan=False, description="steps over which its cost is spread"
+    )
 
 
-class GreedyCost(Greedy):
-    """The action after which a step would cost least, its migration spread over half an hour."""
+class GreedyCost(Heuristic):
+    """The action after which a step would cost least, its migration spread over some steps."""
 
     name = "greedy_cost"
-    horizon_steps = 30
+    knobs_type = CostKnobs
+    knobs: CostKnobs
 
-    def objective(self, state: ClusterState, replicas: Ints, migrations: Floats) -> Floats:
-        """Cost of a step, [B]."""
-        performance = evaluate(self.scenario, state.params, replicas, state.demand)
-        spread = migrations / self.horizon_steps
-        terms = cost_terms(self.scenario, state.params, replicas, performance, spread)
-        return np.asarray(sum(terms.values()))
+    def act(self, state: ClusterState) -> Ints:
+        """See `Heuristic.act`."""
+        legal = self.actions.legal_in(state)
+        return cheapest(self.scenario, self.actions, state, legal, self.knobs.horizon_steps)

@@ -1,12 +1,18 @@
-"""Proved optima as policies, which know no more than all others do."""
+"""Optima as policies, which know no more than all others do."""
+
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from pydantic import Field
 
-from lwmecps_gym.algorithms.heuristics.base import Heuristic
+from lwmecps_gym.algorithms.heuristics.base import Heuristic, Knobs
+from lwmecps_gym.algorithms.heuristics.local_search import LocalSearch, Problem
 from lwmecps_gym.algorithms.heuristics.plans import Plan, toward
+from lwmecps_gym.algorithms.optimum.columns import enumerable
 from lwmecps_gym.algorithms.optimum.solver import Solver
 from lwmecps_gym.algorithms.optimum.static_best import static_best
-from lwmecps_gym.envs.cluster import ClusterState, Ints
+from lwmecps_gym.envs.cluster import Bools, ClusterState, Floats, Ints
 from lwmecps_gym.envs.scenario import Scenario
 from lwmecps_gym.envs.workload import Workload
 
@@ -30,22 +36,65 @@ class StaticBest(Plan):
         return static_best(Solver(self.scenario), workload.mean_demand(times)).placement
 
 
-class Optimum(Heuristic):
-    """Goes to the best placement for the demand just measured, one action per step.
+class OptimumKnobs(Knobs):
+    """What `optimum` plans for, and how long it may take."""
 
-    The pods that are to be started count with their migration term in full: without that it runs
-    after the noise of the demand (on four-stations 19 migrations per hour instead of 7, and 9 %
-    more cost).
+    smoothing: float = Field(
+        default=0.3,
+        gt=0,
+        le=1,
+        description="weight of the demand measured last in its running mean; 1: it alone counts",
+    )
+    horizon_steps: float = Field(
+        default=2, gt=0, allow_inf_nan=False, description="steps over which a migration is spread"
+    )
+    time_limit_s: float = Field(
+        default=5, gt=0, allow_inf_nan=False, description="for the search of one decision, s"
+    )
+
+
+class Optimum(Heuristic):
+    """Re-optimises in every step: goes to the best placement for the demand, one action at a time.
+
+    The demand is the running mean of what was measured, so that it does not run after the noise,
+    and the pods that have to be started count with their migration term. Where placements can be
+    enumerated the best one is proved, unless `time_limit_s` ends the search; elsewhere it is the
+    best that a local search finds in that time, from where the pods are and from where it wanted
+    them a step ago. Only a search that the limit ends may not repeat itself.
     """
 
     name = "optimum"
+    knobs_type = OptimumKnobs
+    knobs: OptimumKnobs
 
-    def __init__(self, scenario: Scenario, seed: int = 0) -> None:
-        super().__init__(scenario, seed)
-        self.solver = Solver(scenario)
+    def __init__(self, scenario: Scenario, seed: int = 0, **knobs: Any) -> None:
+        super().__init__(scenario, seed, **knobs)
+        self._solver: Solver | None = None
+        if enumerable(self.params):
+            self._solver = Solver(scenario, time_limit_s=self.knobs.time_limit_s)
+
+    def reset(self, batch: int) -> None:
+        """Forget the demand, and where the replicas were wanted."""
+        self._search = LocalSearch(self.scenario, self.seed)
+        self._demand: Floats | None = None
+        self._target: Ints | None = None
 
     def act(self, state: ClusterState) -> Ints:
         """See `Heuristic.act`."""
-        clusters = zip(state.demand, state.node_up, state.replicas, strict=True)
-        target = [self.solver.best(demand, up, held).placement for demand, up, held in clusters]
-        return toward(self.actions, state, np.stack(target))
+        latest = self.knobs.smoothing
+        known = state.demand if self._demand is None else self._demand
+        self._demand = latest * state.demand + (1 - latest) * known
+        wanted = state.replicas if self._target is None else self._target
+        clusters = zip(self._demand, state.node_up, state.replicas, wanted, strict=True)
+        self._target = np.stack([self._best(*cluster) for cluster in clusters])
+        seen = replace(state, demand=self._demand)
+        return toward(self.scenario, self.actions, seen, self._target)
+
+    def _best(self, demand: Floats, node_up: Bools, held: Ints, wanted: Ints) -> Ints:
+        """Where the replicas of one cluster should be, [S, N]; a step ago they were `wanted`."""
+        horizon = self.knobs.horizon_steps
+        if self._solver is not None:
+            return self._solver.best(demand, node_up, held, horizon).placement
+        start_cost = self.scenario.weights.migration / horizon
+        problem = Problem(demand, node_up, held, start_cost)
+        return self._search.best(problem, [held, wanted * node_up], self.knobs.time_limit_s)

@@ -1,32 +1,24 @@
-"""Placements that are fixed beforehand, and the way to them: add before removing."""
+"""Placements that are fixed beforehand, and the way to them."""
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
+from pydantic import Field
 
-from lwmecps_gym.algorithms.heuristics.base import Heuristic
-from lwmecps_gym.algorithms.kube_scoring import place_by_score
+from lwmecps_gym.algorithms.heuristics.base import Heuristic, Knobs
+from lwmecps_gym.algorithms.heuristics.demand import largest_first, mean_demand, planned_replicas
+from lwmecps_gym.algorithms.heuristics.lookahead import cheapest
 from lwmecps_gym.envs.actions import ActionTable, Kind, fits
-from lwmecps_gym.envs.cluster import (
-    Bools,
-    ClusterParams,
-    ClusterState,
-    Floats,
-    Ints,
-    free_resources,
-)
+from lwmecps_gym.envs.cluster import Bools, ClusterParams, ClusterState, Ints, free_resources
 from lwmecps_gym.envs.scenario import Scenario
-from lwmecps_gym.envs.workload import Workload
-
-PLANNED_UTILISATION = 0.7
-"""Utilisation that a hand-made plan aims at for the day's mean demand."""
 
 
 class Plan(Heuristic):
     """Goes to a placement that was fixed beforehand, and stays."""
 
-    def __init__(self, scenario: Scenario, seed: int = 0) -> None:
-        super().__init__(scenario, seed)
+    def __init__(self, scenario: Scenario, seed: int = 0, **knobs: Any) -> None:
+        super().__init__(scenario, seed, **knobs)
         self.target = self.plan()
 
     @abstractmethod
@@ -35,25 +27,31 @@ class Plan(Heuristic):
 
     def act(self, state: ClusterState) -> Ints:
         """See `Heuristic.act`."""
-        return toward(self.actions, state, np.broadcast_to(self.target, state.ready.shape))
+        target = np.broadcast_to(self.target, state.ready.shape)
+        return toward(self.scenario, self.actions, state, target)
 
-    def planned_replicas(self) -> Ints:
-        """Replicas for the day's mean demand at `PLANNED_UTILISATION`, [S]."""
-        demand = mean_demand(self.scenario).sum(1)
-        wanted = np.ceil(demand / (self.params.rate[0] * PLANNED_UTILISATION)).astype(np.int64)
-        return np.clip(wanted, self.params.min_replicas, self.params.max_replicas)
+
+class StaticKnobs(Knobs):
+    """How many replicas are planned."""
+
+    utilisation: float = Field(
+        default=0.7, gt=0, le=1, description="of the replicas, planned for the day's mean demand"
+    )
 
 
 class Static(Plan):
     """An operator's plan: replicas for the mean demand, each near the users still without one."""
 
     name = "static"
+    knobs_type = StaticKnobs
+    knobs: StaticKnobs
 
     def plan(self) -> Ints:
         """See `Plan.plan`."""
         placement = np.zeros((1, len(self.scenario.services), len(self.scenario.nodes)), np.int64)
-        unserved = mean_demand(self.scenario)
-        for s, count in _largest_first(self.scenario, self.planned_replicas()):
+        unserved, utilisation = mean_demand(self.scenario), self.knobs.utilisation
+        counts = planned_replicas(self.scenario, utilisation)
+        for s, count in largest_first(self.scenario, counts):
             for _ in range(count):
                 site = int(np.argmax(unserved[s]))
                 room = _room(self.params, placement)[s]
@@ -61,7 +59,7 @@ class Static(Plan):
                 if not near:
                     break
                 placement[0, s, near[0]] += 1
-                unserved[s, site] -= self.params.rate[0, s] * PLANNED_UTILISATION
+                unserved[s, site] -= self.params.rate[0, s] * utilisation
         return placement[0]
 
 
@@ -74,7 +72,7 @@ class Uniform(Plan):
         """See `Plan.plan`."""
         services, nodes = len(self.scenario.services), len(self.scenario.nodes)
         placement = np.zeros((1, services, nodes), dtype=np.int64)
-        for s, _ in _largest_first(self.scenario, np.ones(services, dtype=np.int64)):
+        for s, _ in largest_first(self.scenario, np.ones(services, dtype=np.int64)):
             for n in range(nodes):
                 room = _room(self.params, placement)[s, n]
                 if room and placement[0, s].sum() < self.params.max_replicas[s]:
@@ -82,61 +80,35 @@ class Uniform(Plan):
         return placement[0]
 
 
-class KubeDefault(Plan):
-    """A Deployment with fixed replicas for the mean demand, placed as kube-scheduler does."""
+def toward(scenario: Scenario, table: ActionTable, state: ClusterState, target: Ints) -> Ints:
+    """The next action on the way to a placement, [B]: of those that lead nearer, the cheapest.
 
-    name = "kube_default"
-
-    def plan(self) -> Ints:
-        """See `Plan.plan`."""
-        placement = np.zeros((1, len(self.scenario.services), len(self.scenario.nodes)), np.int64)
-        up = np.ones((1, len(self.scenario.nodes)), dtype=bool)
-        for s, count in _largest_first(self.scenario, self.planned_replicas()):
-            for _ in range(count):
-                node = place_by_score(self.params, placement, up, np.array([s]))
-                if node[0] < 0:
-                    break
-                placement[0, s, node[0]] += 1
-        return placement[0]
-
-
-def toward(table: ActionTable, state: ClusterState, target: Ints) -> Ints:
-    """The next action on the way to a placement: add, else move, else remove, [B].
+    Where full nodes and minimum replicas leave none that leads nearer, a replica that is not wanted
+    moves out of the way of one that is.
 
     Args:
+        scenario: says what a step costs, for the demand just measured.
         table: numbers the actions.
         state: where the clusters stand.
         target: where they shall go, [B, S, N].
     """
-    legal = table.legal_in(state)
     missing = target - state.replicas
-    service = np.maximum(table.service, 0)
-    lack = np.where(table.target >= 0, missing[:, service, table.target], 0) > 0
-    surplus = np.where(table.source >= 0, missing[:, service, table.source], 0) < 0
-    worth: Floats = np.zeros(legal.shape)
-    worth += 3 * (lack & (table.kind == Kind.PLACE))
-    worth += 2 * (lack & surplus & (table.kind == Kind.MOVE))
-    worth += 1 * (surplus & (table.kind == Kind.REMOVE))
-    return np.argmax(np.where(legal, worth, -1), axis=1)
-
-
-def mean_demand(scenario: Scenario) -> Floats:
-    """Demand in requests/s averaged over a cycle of the workload, [S, U]."""
-    workload = Workload.of(scenario)
-    times = np.arange(0.0, workload.cycle_s, scenario.control_interval_s)
-    return workload.mean_demand(times).mean(0)
-
-
-def mean_demand_at(scenario: Scenario, time_s: float) -> Floats:
-    """Mean demand in requests/s at a time of the day, [S, U]."""
-    return Workload.of(scenario).mean_demand(np.array([time_s]))[0]
+    if not missing.any():
+        return np.zeros(len(missing), dtype=np.int64)
+    kind, service = table.kind, np.maximum(table.service, 0)
+    lack = (table.target >= 0) & (missing[:, service, table.target] > 0)
+    surplus = (table.source >= 0) & (missing[:, service, table.source] < 0)
+    nearer = (kind == Kind.PLACE) & lack
+    nearer |= (kind == Kind.REMOVE) & surplus
+    nearer |= (kind == Kind.MOVE) & surplus & lack
+    wanted = (missing > 0).any(1) & state.node_up
+    aside = (kind == Kind.MOVE) & surplus & wanted[:, table.source]
+    legal = table.legal_in(state)
+    tried = legal & nearer
+    tried = np.where(tried.any(1, keepdims=True), tried, legal & aside)
+    return cheapest(scenario, table, state, tried)
 
 
 def _room(params: ClusterParams, placement: Ints) -> Bools:
     up = np.ones((1, placement.shape[-1]), dtype=bool)
     return fits(params, free_resources(params, placement, up))[0]
-
-
-def _largest_first(scenario: Scenario, counts: Ints) -> list[tuple[int, int]]:
-    order = sorted(range(len(counts)), key=lambda s: -scenario.services[s].cpu)
-    return [(s, int(counts[s])) for s in order]

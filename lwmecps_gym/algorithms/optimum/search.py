@@ -10,6 +10,7 @@ step, where HiGHS needs 530 ms for the same problem as a MILP over columns with 
 linearised, and finds the same costs.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -104,7 +105,11 @@ class Search:
         return float(value + self.balance(np.asarray(used)))
 
     def solve(
-        self, costs: Sequence[Floats], guess: Ints | None = None, effort: int = EFFORT_LIMIT
+        self,
+        costs: Sequence[Floats],
+        guess: Ints | None = None,
+        effort: int = EFFORT_LIMIT,
+        deadline: float = float("inf"),
     ) -> Choice:
         """Find the combination with the least sum of costs and balance term that fits.
 
@@ -112,8 +117,9 @@ class Search:
             costs: of each service's columns, [C] each; infinite for those that are not allowed.
             guess: a combination that may be good, [S]; speeds the search up.
             effort: combinations to look at at most.
+            deadline: by `time.monotonic`, after which no more are looked at.
         """
-        run = _Run(self, costs, effort)
+        run = _Run(self, costs, effort, deadline)
         if guess is not None:
             run.offer(guess, self.cost(costs, guess))
         run.dive()
@@ -124,8 +130,11 @@ class Search:
 class _Run:
     """One search."""
 
-    def __init__(self, search: Search, costs: Sequence[Floats], effort: int) -> None:
-        self.search, self.costs, self.effort = search, costs, effort
+    def __init__(
+        self, search: Search, costs: Sequence[Floats], effort: int, deadline: float
+    ) -> None:
+        self.search, self.costs = search, costs
+        self.effort, self.deadline = effort, deadline
         self.best: Ints | None = None
         self.upper = np.inf
         order = search.order
@@ -165,7 +174,7 @@ class _Run:
             return np.inf
         lower = np.inf
         for block in self._blocks(partials, level):
-            if self.effort <= 0:
+            if self.effort <= 0 or time.monotonic() >= self.deadline:
                 lower = min(lower, float(block.bound.min()))
             else:
                 lower = min(lower, self._descend(self._extend(block, level), level + 1))

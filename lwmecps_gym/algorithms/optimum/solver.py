@@ -1,5 +1,6 @@
 """The best placement for the demand of one step, under the model's own cost."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,16 +44,26 @@ class Solver:
     Where the placements of each service can be enumerated, `search` joins them exactly; elsewhere
     `relaxation` gives a lower bound and a placement.
 
+    Args:
+        scenario: whose cluster.
+        effort: combinations that a search looks at at most.
+        time_limit_s: time that a search takes at most; what it then finds differs from run to run.
+
     Attributes:
         columns: of each service; empty where they are too many.
         replicas: of each column, [C] per service.
         resources: term of the cost of each column, [C] per service.
     """
 
-    def __init__(self, scenario: Scenario, effort: int = EFFORT_LIMIT) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        effort: int = EFFORT_LIMIT,
+        time_limit_s: float = float("inf"),
+    ) -> None:
         self.scenario = scenario
         self.params = ClusterParams.of(scenario)
-        self.effort = effort
+        self.effort, self.time_limit_s = effort, time_limit_s
         self.enumerable = enumerable(self.params)
         self.columns: list[Columns] = []
         if self.enumerable:
@@ -80,7 +91,11 @@ class Solver:
         return result
 
     def best(
-        self, demand: Floats, node_up: Bools | None = None, standing: Ints | None = None
+        self,
+        demand: Floats,
+        node_up: Bools | None = None,
+        standing: Ints | None = None,
+        horizon_steps: float = 1.0,
     ) -> Optimum:
         """The best placement for `demand` [S, U] in requests/s, its replicas all ready.
 
@@ -89,13 +104,14 @@ class Solver:
             node_up: nodes that can hold replicas, [N]; unset: all.
             standing: replicas that are there already, [S, N]: all others have to be started, and
                 count with their migration term (where placements can be enumerated).
+            horizon_steps: steps over which that term is spread.
         """
         up = np.ones(self.params.capacity.shape[1], dtype=bool) if node_up is None else node_up
         if not self.enumerable:
             return self.relaxed(demand[None], up)
         user = self.user_costs(demand)
         if standing is not None:
-            weight = self.scenario.weights.migration
+            weight = self.scenario.weights.migration / horizon_steps
             for s, columns in enumerate(self.columns):
                 user[s] += weight * np.maximum(columns.replicas - standing[s], 0).sum(1)
         return self.best_of(user, up, standing)
@@ -130,7 +146,7 @@ class Solver:
         return costs
 
     def _search(self, costs: Sequence[Floats], guess: Ints | None) -> Choice:
-        return self.search.solve(costs, guess, self.effort)
+        return self.search.solve(costs, guess, self.effort, time.monotonic() + self.time_limit_s)
 
     def index(self, placement: Ints) -> Ints:
         """The columns [S] of a placement [S, N]."""
