@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lwmecps_gym.envs.actions import ActionTable, fits
 from lwmecps_gym.envs.catchment import find_catchment
-from lwmecps_gym.envs.cluster import RESOURCES, Bools, ClusterState, Floats, Ints
+from lwmecps_gym.envs.cluster import RESOURCES, Bools, ClusterParams, ClusterState, Floats, Ints
 from lwmecps_gym.envs.scenario import Scenario
 from lwmecps_gym.platform.errors import InvalidInputError
 
@@ -124,7 +124,7 @@ SERVICE_FEATURES = (
 PAIR_FEATURES = (
     "ready", "starting", "utilisation", "demand_nearest", "rtt", "within_slo", "has_room",
 )  # fmt: skip
-CATCHMENT_FEATURES = ("demand", "saving")
+CATCHMENT_FEATURES = ("demand", "gain", "loss")
 
 
 @dataclass
@@ -146,9 +146,9 @@ class StructuredEncoding:
       replica fits. What is near a node are the 16 sites (`NEAR_SITES`) with the shortest round
       trip to it, all sites where they are fewer: so the features take no more than S (U + N) work.
     - clock [2]: sine and cosine of the time of day.
-    - catchment [S, N, 2], if it is asked for: demand in replicas kept busy that the node gets, or
-      would get with a replica; cost of a step that it saves, or would save, times N (see
-      `catchment`).
+    - catchment [S, N, 3], if it is asked for: demand in replicas kept busy that the node gets, or
+      would get with a replica; what a step would cost less with one more replica there, and more
+      with one less, both less the cost of holding it and times N, as estimated in `catchment`.
     - action_mask [A]: legal actions, for the padded sizes.
     """
 
@@ -225,10 +225,9 @@ class StructuredEncoding:
         return np.concatenate([np.stack(own, -1), state.free / capacity], axis=-1)
 
     def _services(self, state: ClusterState) -> Floats:
-        params, weights = state.params, self.scenario.weights
+        params = state.params
         nodes = state.ready.shape[2]
         ready, starting = state.ready.sum(-1), state.starting.sum(-1)
-        cpu = params.capacity[..., 0].sum(-1, keepdims=True)
         return np.stack(
             [
                 np.ones_like(params.rate),
@@ -240,8 +239,8 @@ class StructuredEncoding:
                 params.rate / 100,
                 params.slo_ms / 100,
                 (params.max_replicas - ready - starting) / nodes,
-                weights.resources * params.request[..., 0] / cpu * nodes,
-                np.full_like(params.rate, weights.migration * nodes),
+                self._replica_cost(params),
+                np.full_like(params.rate, self.scenario.weights.migration * nodes),
             ],
             axis=-1,
         )
@@ -269,10 +268,20 @@ class StructuredEncoding:
         return np.stack(features, axis=-1)
 
     def _catchment(self, state: ClusterState) -> Floats:
-        found = find_catchment(self.scenario, state)
-        total = np.maximum(state.demand.sum((1, 2)), 1e-9)[:, None, None]
-        busy = found.requests / state.params.rate[..., None]
-        return np.stack([busy, found.saved / total * state.ready.shape[2]], axis=-1)
+        found, params = find_catchment(self.scenario, state), state.params
+        per_request = state.ready.shape[2] / np.maximum(state.demand.sum((1, 2)), 1e-9)
+        scale, cost = per_request[:, None, None], self._replica_cost(params)[..., None]
+        features = [
+            found.requests / params.rate[..., None],
+            found.gain * scale - cost,
+            np.where(state.replicas > 0, found.loss * scale - cost, 0.0),
+        ]
+        return np.stack(features, axis=-1)
+
+    def _replica_cost(self, params: ClusterParams) -> Floats:
+        """Cost of holding a replica for a step, times N, [B, S]."""
+        mean_cpu = params.capacity[..., 0].mean(-1, keepdims=True)
+        return np.asarray(self.scenario.weights.resources * params.request[..., 0] / mean_cpu)
 
 
 def _box(*shape: int) -> gym.spaces.Box:

@@ -1,7 +1,5 @@
 """Whose requests nodes have or would get: `catchment`, compiled."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,13 +10,22 @@ from lwmecps_gym.envs.compiled.memory import (
     Floats,
     Hosts,
     Ints,
+    Limits,
     Network,
     Pods,
     Rules,
     Shorts,
     Speeds,
+    Visits,
 )
 from lwmecps_gym.envs.compiled.pods import starting_on
+from lwmecps_gym.envs.compiled.prices import (
+    congestion,
+    failure_price,
+    request_price,
+    share_refused,
+    waiting_price,
+)
 
 LIMIT = 1000.0
 """As in `encoding`."""
@@ -46,61 +53,60 @@ def begin(
             for u in range(sites):
                 hosts.first[b, s, u] = hosts.second[b, s, u] = nodes
                 hosts.first_node[b, s, u] = hosts.second_node[b, s, u] = 0
-                hosts.first_price[b, s, u] = hosts.second_price[b, s, u] = _failure_price(rules)
+                hosts.first_price[b, s, u] = hosts.second_price[b, s, u] = failure_price(rules)
                 prices = hosts.near_price[b, s, u]
                 for k in range(len(prices)):
                     rtt_ms = network.rtt_ms[own, network.nearest[own, u, k], u]
-                    prices[k] = _request_price(
-                        rules, speeds.rate[b, s], speeds.slo_ms[b, s], rtt_ms
-                    )
+                    prices[k] = request_price(rules, speeds.rate[b, s], speeds.slo_ms[b, s], rtt_ms)
 
 
 @entry
 def look_around(
     rules: Rules,
+    limits: Limits,
     speeds: Speeds,
     network: Network,
     demand: Demand,
     pods: Pods,
     hosts: Hosts,
+    visits: Visits,
     pairs: NDArray[np.float32],
 ) -> None:
-    """Write `CATCHMENT_FEATURES` of `encoding`, [B, max_services, max_nodes, 2]."""
+    """Write `CATCHMENT_FEATURES` of `encoding`, [B, max_services, max_nodes, 3]."""
     batch, services, nodes = pods.ready.shape
     for b in range(batch):
         row = min(demand.t[b], len(demand.requests) - 1)
         requests, shares = demand.requests[row, b], demand.shares[row, b]
-        offered = total_share = 0.0
+        offered = total_share = cpu = 0.0
         for u in range(len(requests)):
             offered += requests[u]
         for s in range(services):
             total_share += shares[s]
+        for n in range(nodes):
+            cpu += limits.capacity[b, n, 0]
         scale = nodes / max(total_share * offered, _LEAST)
         for s in range(services):
-            share, rate = shares[s], speeds.rate[b, s]
+            rate, slo_ms = speeds.rate[b, s], speeds.slo_ms[b, s]
             if pods.shifted[b, s]:
                 pods.shifted[b, s] = False
                 _follow(rules, speeds, network, pods, hosts, b, s)
-            _survey(rules, network, pods, hosts, b, s, requests, share, rate)
+            _survey(rules, network, pods, hosts, visits, b, s, requests, shares[s], rate, slo_ms)
+            cost = rules.resources * limits.request[b, s, 0] / cpu * nodes
             for n in range(nodes):
-                pairs[b, s, n, 0] = min(hosts.requests[n] * share / rate, LIMIT)
-                pairs[b, s, n, 1] = min(hosts.saved[n] * share * scale, LIMIT)
+                held, load = pods.ready[b, s, n] + starting_on(pods, b, s, n), visits.requests[n]
+                here = congestion(rules, visits, n, rate, slo_ms, held, load)
+                more = congestion(rules, visits, n, rate, slo_ms, held + 1, load)
+                pairs[b, s, n, 0] = min(load / rate, LIMIT)
+                pairs[b, s, n, 1] = _clip((here - more) * scale - cost)
+                pairs[b, s, n, 2] = 0.0
+                if held > 0:
+                    less = congestion(rules, visits, n, rate, slo_ms, held - 1, load)
+                    pairs[b, s, n, 2] = _clip((less - here) * scale - cost)
 
 
 @compiled
-def _request_price(rules: Rules, rate: float, slo_ms: float, rtt_ms: float) -> float:
-    """Cost of a request that does not wait."""
-    limit = rules.timeout_ms
-    served = -math.expm1(-rate * max(limit - rtt_ms, 0.0) / 1000)
-    latency_ms = min(rtt_ms, limit) + 1000 * served / rate
-    late = math.exp(-rate * max(slo_ms - rtt_ms, 0.0) / 1000) if slo_ms < limit else 0.0
-    return rules.latency * latency_ms + rules.violation * late
-
-
-@compiled
-def _failure_price(rules: Rules) -> float:
-    """Cost of a request that fails."""
-    return rules.latency * rules.timeout_ms + rules.violation
+def _clip(value: float) -> float:
+    return min(max(value, -LIMIT), LIMIT)
 
 
 @compiled
@@ -125,12 +131,12 @@ def _follow(
                 continue
             if now and rank > first[u]:
                 second[u], second_node[u] = rank, n
-                second_price[u] = _request_price(rules, rate, slo_ms, rtt_ms[n, u])
+                second_price[u] = request_price(rules, rate, slo_ms, rtt_ms[n, u])
             elif now:
                 second[u], second_node[u] = first[u], first_node[u]
                 second_price[u] = first_price[u]
                 first[u], first_node[u] = rank, n
-                first_price[u] = _request_price(rules, rate, slo_ms, rtt_ms[n, u])
+                first_price[u] = request_price(rules, rate, slo_ms, rtt_ms[n, u])
             else:
                 if rank == first[u]:
                     first[u], first_node[u] = second[u], second_node[u]
@@ -139,9 +145,9 @@ def _follow(
                 second[u] = after
                 if after < len(held):
                     second_node[u] = nearest[u, after]
-                    second_price[u] = _request_price(rules, rate, slo_ms, rtt_ms[second_node[u], u])
+                    second_price[u] = request_price(rules, rate, slo_ms, rtt_ms[second_node[u], u])
                 else:
-                    second_node[u], second_price[u] = 0, _failure_price(rules)
+                    second_node[u], second_price[u] = 0, failure_price(rules)
 
 
 @compiled
@@ -158,50 +164,102 @@ def _survey(
     network: Network,
     pods: Pods,
     hosts: Hosts,
+    visits: Visits,
     b: int,
     s: int,
     requests: Floats,
     share: float,
     rate: float,
+    slo_ms: float,
 ) -> None:
-    """Write the catchment of a service, as if its share were 1, to `hosts`."""
-    nearest = network.nearest[min(b, len(network.nearest) - 1)]
-    prices = hosts.near_price[b, s]
+    """Write the visits of a service at all nodes."""
+    own = min(b, len(network.nearest) - 1)
+    nearest, rtt_ms, near_price = network.nearest[own], network.rtt_ms[own], hosts.near_price[b, s]
     first, second = hosts.first[b, s], hosts.second[b, s]
     first_node, second_node = hosts.first_node[b, s], hosts.second_node[b, s]
-    got, saved, refused = hosts.requests, hosts.saved, hosts.refused
-    nodes, near = len(got), prices.shape[1]
-    got[:] = 0.0
-    saved[:] = 0.0
-    for u in range(len(requests)):
-        if first[u] < nodes:
-            got[first_node[u]] += requests[u]
-    full = False
-    admitted = rules.utilisation_cap * rate / share
+    first_price, second_price = hosts.first_price[b, s], hosts.second_price[b, s]
+    refused, failure = visits.refused, failure_price(rules)
+    nodes, sites, near = len(refused), len(requests), near_price.shape[1]
     for n in range(nodes):
-        refused[n] = 0.0
-        if got[n] > 0.0:
-            room = admitted * (pods.ready[b, s, n] + starting_on(pods, b, s, n))
-            if got[n] > room:
-                refused[n] = 1 - room / got[n]
-                full = True
-    for u in range(len(requests)):
-        here, k1 = requests[u], first[u]
-        now, then, spilled = hosts.first_price[b, s, u], hosts.second_price[b, s, u], 0.0
-        if full:
-            spilled, lost = refused[first_node[u]], refused[second_node[u]]
-            if k1 == nodes:
-                spilled = 0.0
-            then = (1 - lost) * then + lost * _failure_price(rules)
-            now = (1 - spilled) * now + spilled * then
+        visits.requests[n] = visits.rtt_ms[n] = visits.price[n] = visits.elsewhere[n] = 0.0
+    for u in range(sites):
+        if first[u] < nodes:
+            n = first_node[u]
+            _visit(visits, n, share * requests[u], rtt_ms[n, u], first_price[u], 0.0)
+    for n in range(nodes):
+        held = pods.ready[b, s, n] + starting_on(pods, b, s, n)
+        refused[n] = share_refused(rules, rate, held, visits.requests[n])
+    for u in range(sites):
+        if second[u] < nodes:
+            n, passed = second_node[u], share * requests[u] * refused[first_node[u]]
+            _visit(visits, n, passed, rtt_ms[n, u], second_price[u], failure)
+    for n in range(nodes):
+        held, load = pods.ready[b, s, n] + starting_on(pods, b, s, n), visits.requests[n]
+        refused[n] = share_refused(rules, rate, held, load)
+        served, mean_ms = load * (1 - refused[n]), visits.rtt_ms[n] / max(load, 1e-300)
+        visits.waiting[n] = waiting_price(rules, rate, slo_ms, mean_ms, held, served)
+    for u in range(sites):
+        if first[u] < nodes:
+            then = _then(hosts, visits, b, s, u, failure)
+            visits.elsewhere[first_node[u]] += share * requests[u] * then
+    for n in range(nodes):
+        held, load = pods.ready[b, s, n] + starting_on(pods, b, s, n), visits.requests[n]
+        if held > 0:
+            visits.step[n] = min(rules.utilisation_cap * rate, load)
+            visits.dearer[n] = _dearer(visits, n)
+            visits.congestion[n] = congestion(rules, visits, n, rate, slo_ms, held, load)
+            less = congestion(rules, visits, n, rate, slo_ms, held, load - visits.step[n])
+            visits.relief[n] = _slope(visits.congestion[n] - less, visits.step[n])
+    for u in range(sites):
+        here, k1 = share * requests[u], first[u]
+        then, now, spilled = _then(hosts, visits, b, s, u, failure), failure, 0.0
         if k1 < nodes:
-            saved[first_node[u]] += here * (then - now)
+            n, burdened = first_node[u], second_price[u]
+            if second[u] < nodes:
+                to, step = second_node[u], visits.step[n]
+                held = pods.ready[b, s, to] + starting_on(pods, b, s, to)
+                load = visits.requests[to] + step
+                more = congestion(rules, visits, to, rate, slo_ms, held, load)
+                burdened += _slope(more - visits.congestion[to], step)
+            visits.elsewhere[n] += here * (burdened - then)
+            now, spilled = first_price[u] + visits.relief[n], refused[n]
         for k in range(min(k1, near)):
             n = nearest[u, k]
-            got[n] += here
-            saved[n] += here * (now - prices[u, k])
+            _visit(visits, n, here, rtt_ms[n, u], near_price[u, k], now)
         if spilled > 0.0:
             for k in range(k1 + 1, min(second[u], near)):
                 n = nearest[u, k]
-                got[n] += here * spilled
-                saved[n] += here * spilled * (then - prices[u, k])
+                _visit(visits, n, here * spilled, rtt_ms[n, u], near_price[u, k], then)
+    for n in range(nodes):
+        visits.dearer[n] = _dearer(visits, n)
+
+
+@compiled
+def _dearer(visits: Visits, n: int) -> float:
+    """What a request costs more elsewhere."""
+    return (visits.elsewhere[n] - visits.price[n]) / max(visits.requests[n], 1e-300)
+
+
+@compiled
+def _slope(change: float, step: float) -> float:
+    return change / step if step > 0.0 else 0.0
+
+
+@compiled
+def _visit(
+    visits: Visits, n: int, requests: float, rtt_ms: float, price: float, elsewhere: float
+) -> None:
+    visits.requests[n] += requests
+    visits.rtt_ms[n] += requests * rtt_ms
+    visits.price[n] += requests * price
+    visits.elsewhere[n] += requests * elsewhere
+
+
+@compiled
+def _then(hosts: Hosts, visits: Visits, b: int, s: int, u: int, failure: float) -> float:
+    """What a request costs that its first host does not admit."""
+    if hosts.second[b, s, u] == len(visits.refused):
+        return failure
+    n = hosts.second_node[b, s, u]
+    admitted = hosts.second_price[b, s, u] + visits.waiting[n]
+    return (1 - visits.refused[n]) * admitted + visits.refused[n] * failure

@@ -23,6 +23,7 @@ from lwmecps_gym.envs.compiled.memory import (
     Sight,
     Speeds,
     Table,
+    Visits,
 )
 from lwmecps_gym.envs.compiled.performance import FEW, evaluate
 from lwmecps_gym.envs.compiled.sojourn import BLOCK
@@ -196,9 +197,11 @@ class Kernel:
         if self._hosts is None:  # most encodings do not ask
             self._hosts = _hosts(self._params)
             self._forget(self._hosts, np.arange(len(self._demand.t)))
+        nodes = self._pods.ready.shape[2]
         catchment.look_around(
-            self._rules, self._speeds, self._network, self._demand, self._pods, self._hosts, pairs
-        )
+            self._rules, self._limits, self._speeds, self._network, self._demand, self._pods,
+            self._hosts, Visits(*np.zeros((len(Visits._fields), nodes))), pairs,
+        )  # fmt: skip
 
     def _forget(self, hosts: Hosts, indices: Ints) -> None:
         catchment.begin(self._rules, self._speeds, self._network, self._pods, hosts, indices)
@@ -248,7 +251,6 @@ def _hosts(params: ClusterParams) -> Hosts:
     sites, nodes = params.rtt_ms.shape[1:]
     first, second, first_node, second_node = np.zeros((4, batch, services, sites), np.int16)
     first_price, second_price = np.zeros((2, batch, services, sites))
-    requests, saved, refused = np.zeros((3, nodes))
     return Hosts(
         held=np.zeros((batch, services, nodes), dtype=bool),
         first=first,
@@ -258,9 +260,6 @@ def _hosts(params: ClusterParams) -> Hosts:
         first_price=first_price,
         second_price=second_price,
         near_price=np.zeros((batch, services, sites, min(NEAR_NODES, nodes))),
-        requests=requests,
-        saved=saved,
-        refused=refused,
     )
 
 

@@ -143,9 +143,6 @@ class Hosts(NamedTuple):
         first_node, second_node: which nodes they are, 0 where there is none, [B, S, U].
         first_price, second_price: of a request there; of one that fails, where there is none.
         near_price: of a request at each of the `NEAR_NODES` nearest nodes, [B, S, U, NEAR_NODES].
-        requests: of the catchment of a node, for the service at work, [N].
-        saved: likewise, [N].
-        refused: share that a host cannot admit of what it is the nearest host of, [N].
     """
 
     held: Bools
@@ -156,9 +153,34 @@ class Hosts(NamedTuple):
     first_price: Floats
     second_price: Floats
     near_price: Floats
+
+
+class Visits(NamedTuple):
+    """What nodes get of the service at work, [N]; see `envs.catchment`.
+
+    Attributes:
+        requests: requests/s.
+        rtt_ms: sum of their round trips, as `price` and `elsewhere`.
+        price: of their prices there, without waiting.
+        elsewhere: of what they cost without replicas there.
+        refused: share of them that is not admitted.
+        waiting: what one costs more for waiting.
+        dearer: what one costs more elsewhere, as last counted.
+        congestion: cost per second of what waits and what is refused.
+        step: what would be moved, requests/s.
+        relief: slope of the congestion.
+    """
+
     requests: Floats
-    saved: Floats
+    rtt_ms: Floats
+    price: Floats
+    elsewhere: Floats
     refused: Floats
+    waiting: Floats
+    dearer: Floats
+    congestion: Floats
+    step: Floats
+    relief: Floats
 
 
 class Measured(NamedTuple):
