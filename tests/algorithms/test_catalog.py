@@ -121,3 +121,21 @@ def test_the_catalog_describes_every_algorithm_and_heuristic() -> None:
         assert {"learning_rate", "discount_factor"} <= entries[name]["parameters"][
             "properties"
         ].keys()
+
+
+FAMILY = {"family": {"nodes": [2, 3], "services": 1, "count": 2, "episode_steps": 10}}
+
+
+@pytest.mark.parametrize("model_type", ["ppo", "dqn"])
+def test_a_network_for_any_size_learns_on_a_family_on_v3_alone(model_type: str) -> None:
+    given = {"model_type": model_type, "scenario": FAMILY, "parameters": {"network": "any-size"}}
+    task = prepare(request(env="lwmecps-v3", **given))
+    assert load_scenario(task.scenario).family is not None
+    with pytest.raises(InvalidInputError, match="network: any-size .* lwmecps-v3, not on lwmecps-"):
+        prepare(request(env="lwmecps-v2", **given))
+
+
+@pytest.mark.parametrize("env", ["lwmecps-v2", "lwmecps-v3"])
+def test_other_networks_learn_on_one_size(env: str) -> None:
+    with pytest.raises(InvalidInputError, match="scenario.family: only .*network any-size"):
+        prepare(request(env=env, scenario=FAMILY))

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from lwmecps_gym.algorithms.catalog import prepare
 from lwmecps_gym.algorithms.evaluation import evaluate_policies
 from lwmecps_gym.algorithms.heuristics import make_heuristic
-from lwmecps_gym.algorithms.policy import load_policy
+from lwmecps_gym.algorithms.policy import load_policy, policy_from
 from lwmecps_gym.algorithms.training import configure, export, run_task
+from lwmecps_gym.envs.generate import edge_scenario
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.artifacts import ArtifactStore
 from lwmecps_gym.platform.config import Settings
@@ -243,3 +244,25 @@ def test_a_training_that_breaks_ends_as_failed_with_the_reason(
     assert ended.state is TaskState.FAILED and ended.finished_at is not None
     assert ended.error is not None and re.match(reason, ended.error)
     assert store.list_models() == []
+
+
+@pytest.mark.parametrize("model_type", ["ppo", "dqn"])
+def test_a_network_for_any_size_learns_on_a_family_and_plays_a_larger_cluster(
+    model_type: str, tmp_path: Path
+) -> None:
+    small = {name: value for name, value in PARAMETERS[model_type].items() if name != "hidden"}
+    task = task_for(
+        model_type,
+        20,
+        env="lwmecps-v3",
+        scenario={"family": {"nodes": [2, 4], "services": 2, "count": 3, "episode_steps": 20}},
+        parameters=small | {"network": "any-size", "width": 8, "rounds": 1, "num_envs": 4},
+    )
+    trained = train(task, tmp_path)
+    assert trained.task.env_steps >= 400
+    tensors, manifest = ArtifactStore(tmp_path / "artifacts").load(trained.version.digest)
+    larger = edge_scenario(9, 3, episode_steps=30)
+    policy = policy_from(manifest, tensors, larger)
+    result, _ = evaluate_policies(larger, [policy], episodes=2, seed=0)
+    assert 0 < result.rows[0].cost < np.inf
+    assert load_policy(trained.artifact).scenario.family is not None
