@@ -24,6 +24,7 @@ from lwmecps_gym.algorithms.agents import scores_of
 from lwmecps_gym.algorithms.entries import AlgorithmEntry, Plan, RLlibEntry, StoredModel
 from lwmecps_gym.algorithms.networks import flat_size, to_tensors
 from lwmecps_gym.algorithms.parameters import Fraction, Rate
+from lwmecps_gym.algorithms.ray_session import hush_ray
 from lwmecps_gym.algorithms.rl_modules import MaskedActorCritic
 from lwmecps_gym.platform.errors import InvalidInputError
 
@@ -141,6 +142,7 @@ class ModuleScorer:
         parameters = entry.parameters.model_validate(stored.manifest["parameters"])
         config = entry.config(Plan(parameters, 1, 1, stored.scenario))
         spaces = stored.encoding.observation_space, stored.encoding.action_space
+        hush_ray()
         spec = config.get_rl_module_spec(spaces={DEFAULT_MODULE_ID: spaces}, inference_only=True)
         module = spec.build()
         fresh = module.get_state(inference_only=True)

@@ -30,5 +30,10 @@ def start_ray() -> None:
         logging_level=logging.ERROR,
         log_to_driver=False,
     )
+    hush_ray()
+
+
+def hush_ray() -> None:
+    """Let Ray's loggers tell errors alone: it warns of its own deprecated parts."""
     for name in ("ray", "ray.rllib", "ray.serve", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
