@@ -157,7 +157,10 @@ def evaluate(
     scenario: ScenarioOption = "four-stations",
     policy: Annotated[
         list[str] | None,
-        typer.Option(help="A heuristic, or MODEL_ID[:VERSION]; repeatable. Default: heuristics."),
+        typer.Option(
+            help="A heuristic, as NAME or NAME:KNOB=VALUE,..., or MODEL_ID[:VERSION]; repeatable. "
+            "Default: heuristics."
+        ),
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Whole episodes per policy.")] = 5,
     seed: Seed = 1,
@@ -205,7 +208,7 @@ def evaluate(
 
 @app.command()
 def sweep(
-    config: Annotated[str, typer.Argument(help="Packaged sweep (ppo, dqn, ...) or a YAML file.")],
+    config: Annotated[str, typer.Argument(help="Packaged sweep (ppo, hpa, ...) or a YAML file.")],
     scenario: Annotated[str | None, typer.Option(help="Another scenario than the file's.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -239,7 +242,8 @@ def sweep(
             note,
         )
     out.print(table)
-    out.print(f"best: {result.best.trial_id} {json.dumps(result.best.parameters)}")
+    found = f"--policy {result.policy}" if result.policy else json.dumps(result.best.parameters)
+    out.print(f"best: {result.best.trial_id} {found}", soft_wrap=True)
 
 
 @models_app.command("list")

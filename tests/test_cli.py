@@ -91,6 +91,10 @@ WRONG = {
     "version that is no number": (
         ["evaluate", "--scenario", "tiny", "--policy", "best:x"], "'best:x'",
     ),
+    "unknown knob": (["evaluate", "--policy", "greedy_cost:speed=1"], "greedy_cost: speed: "),
+    "knob out of bounds": (["evaluate", "--policy", "greedy_load:high=2"], "high: "),
+    "knob without a value": (["evaluate", "--policy", "hpa:60"], "'60' is not one KNOB=VALUE"),
+    "knob given twice": (["evaluate", "--policy", "greedy_load:low=0,low=1"], "'low=1' is not one"),
     "unknown model": (["models", "show", "best"], "'best'"),
     "unknown algorithm": (["train", "--algorithm", "sarsa"], "model_type: 'sarsa'"),
     "unknown sweep": (["sweep", "nothing"], "nothing"),
@@ -199,13 +203,15 @@ def test_an_empty_registry_is_no_error(run: Run) -> None:
 def test_evaluate_prints_one_document_and_writes_a_picture(run: Run, tmp_path: Path) -> None:
     picture = tmp_path / "out" / "day.png"
     answer = run(
-        "evaluate", "--scenario", "tiny", "--policy", "static", "--policy", "greedy_cost",
-        "--episodes", "2", "--seed", "3", "--plot", str(picture), "--json",
+        "evaluate", "--scenario", "tiny", "--policy", "static",
+        "--policy", "greedy_load:high=0.8,low=0.3", "--episodes", "2", "--seed", "3",
+        "--plot", str(picture), "--json",
     )  # fmt: skip
     assert answer.code == 0
     document = answer.document
     assert (document["scenario"], document["episodes"], document["seed"]) == ("tiny", 2, 3)
-    assert [row["policy"] for row in document["rows"]] == ["static", "greedy_cost"]
+    names = [row["policy"] for row in document["rows"]]
+    assert names == ["static", "greedy_load:high=0.8,low=0.3"]
     assert set(document["rows"][0]["latency_ms"]) == {"mean", "p50", "p95", "p99"}
     assert picture.read_bytes().startswith(b"\x89PNG\r\n")
     assert f"picture: {picture}" in answer.err.replace("\n", "")

@@ -17,7 +17,7 @@ __all__ = ["ALGORITHMS", "describe", "entry_of", "prepare", "validate_parameters
 
 
 def describe() -> list[dict[str, Any]]:
-    """Algorithms with the JSON schemas of their parameters, and the heuristics by name."""
+    """Algorithms and heuristics with the JSON schemas of their parameters."""
     learning = [
         {
             "model_type": entry.name,
@@ -33,6 +33,7 @@ def describe() -> list[dict[str, Any]]:
             "model_type": name,
             "learns": False,
             "description": (policy.__doc__ or "").splitlines()[0],
+            "parameters": policy.knobs_type.model_json_schema(),
         }
         for name, policy in HEURISTICS.items()
     ]

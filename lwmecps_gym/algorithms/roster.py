@@ -29,7 +29,8 @@ def find_policies(
     """Build policies to play a scenario.
 
     Args:
-        names: of heuristics, or models as `MODEL_ID` (its latest version) or `MODEL_ID:VERSION`.
+        names: of heuristics, as `NAME` or `NAME:KNOB=VALUE,...`, or of models, as `MODEL_ID` (its
+            latest version) or `MODEL_ID:VERSION`.
         scenario: what they play.
         settings: where the models are.
         seed: of the policies that choose at random.
@@ -43,9 +44,12 @@ def find_policies(
 
 
 def _find(name: str, scenario: Scenario, settings: Settings, seed: int) -> Policy:
-    if name in HEURISTICS:
-        return make_heuristic(name, scenario, seed)
-    model_id, _, number = name.partition(":")
+    first, _, rest = name.partition(":")
+    if first in HEURISTICS:
+        heuristic = make_heuristic(first, scenario, seed, **_knobs(name, rest))
+        heuristic.name = name
+        return heuristic
+    model_id, number = first, rest
     if number and not number.isdecimal():
         raise InvalidInputError(f"policy {name!r}: the version {number!r} is not a number")
     store = open_store(settings)
@@ -68,3 +72,16 @@ def _find(name: str, scenario: Scenario, settings: Settings, seed: int) -> Polic
         )
     policy.name = f"{model_id}:{version.version}"
     return policy
+
+
+def _knobs(policy: str, text: str) -> dict[str, str]:
+    """Knobs as they are written behind a heuristic's name: `high=0.8,low=0.4`."""
+    knobs = {}
+    for item in text.split(",") if text else ():
+        name, separator, value = item.partition("=")
+        if not separator or name in knobs:
+            raise InvalidInputError(
+                f"policy {policy!r}: {item!r} is not one KNOB=VALUE; write NAME:KNOB=VALUE,..."
+            )
+        knobs[name] = value
+    return knobs

@@ -1,13 +1,12 @@
 """Turns a sweep into trials by Ray Tune, and names the best of them.
 
-A trial trains as a task does, by the same configuration, and keeps no model: train with the best
-parameters to have one.
+A trial of an algorithm that learns trains as a task does, by the same configuration, and keeps no
+model: train with the best parameters to have one. A trial of a heuristic plays whole days.
 """
 
 import logging
 import os
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,16 +18,15 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.sample import Domain as TuneDomain
 
-from lwmecps_gym.algorithms.catalog import prepare
 from lwmecps_gym.algorithms.ray_session import ray_running
-from lwmecps_gym.algorithms.registry import entry_of, import_algorithms
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import LwmecpsError
-from lwmecps_gym.platform.models import TrainingRequest, TrainingTask, slug
+from lwmecps_gym.platform.models import slug
 from lwmecps_gym.platform.training import error_text
 from lwmecps_gym.tune_configs.sweep_config import Domain, SweepConfig, load_sweep
 from lwmecps_gym.tune_configs.sweep_result import SweepProgress, SweepResult, SweepTrial, best_of
+from lwmecps_gym.tune_configs.trials import check_trial, run_trial
 
 __all__ = ["OnProgress", "load_sweep", "run_sweep"]
 
@@ -68,13 +66,13 @@ def run_sweep(
     played = load_scenario(config.scenario if scenario is None else scenario)
     config = config.model_copy(update={"scenario": played.document()})
     lowest = {name: domain.values[0] for name, domain in config.search_space.items()}
-    _task(config, lowest)  # refuse before Ray starts
+    check_trial(lowest, config)
     folder = settings.data_dir.resolve() / "sweeps" / f"{slug(config.name)}-{_timestamp()}"
     record = _Record(config, config.total_episodes * played.episode_steps, on_progress)
     with ray_running():
         results = tune.Tuner(
             tune.with_resources(
-                partial(_train, config=config, modules=settings.algorithms), {"cpu": 1}
+                partial(run_trial, config=config, modules=settings.algorithms), {"cpu": 1}
             ),
             param_space={name: _tune_domain(d) for name, d in config.search_space.items()},
             tune_config=tune.TuneConfig(
@@ -102,7 +100,7 @@ def run_sweep(
     if best is None:
         reasons = "; ".join(sorted({trial.error or "no score" for trial in trials}))
         raise LwmecpsError(
-            f"sweep {config.name}: none of its {config.num_samples} trials finished: {reasons}; "
+            f"sweep {config.name}: none of its {config.num_trials} trials finished: {reasons}; "
             f"their logs are in {folder}"
         )
     result = SweepResult(
@@ -113,67 +111,11 @@ def run_sweep(
         mode=config.mode,
         trials=trials,
         best=best,
+        policy=config.policy(best.parameters),
         folder=folder,
     )
     (folder / "sweep.json").write_text(result.model_dump_json(indent=2), encoding="utf-8")
     return result
-
-
-def _task(config: SweepConfig, drawn: dict[str, Any]) -> TrainingTask:
-    return prepare(
-        TrainingRequest(
-            name=config.name,
-            model_type=config.model_type,
-            parameters={**config.parameters, **drawn},
-            total_episodes=config.total_episodes,
-            scenario=config.scenario,
-            env=config.env,
-            seed=config.seed,
-        )
-    )
-
-
-def _train(drawn: dict[str, Any], *, config: SweepConfig, modules: Sequence[str]) -> None:
-    """Train a trial to its last episode; Tune may end it at any report."""
-    import_algorithms(modules)
-    task = _task(config, drawn)
-    episode_steps = task.scenario["episode_steps"]
-    score = _Score(config.metric, config.score_episodes * episode_steps)
-    learner = entry_of(task.model_type).begin(task)
-    episodes, steps = 0, 0
-    try:
-        while episodes < config.total_episodes:
-            done = learner.train()
-            score.add(done.values, done.env_steps - steps)
-            episodes, steps = done.episodes, done.env_steps
-            progress = {"env_steps": steps, "episodes": steps / episode_steps}
-            tune.report({**done.values, **progress, "score": score.mean})
-    finally:
-        learner.stop()
-
-
-class _Score:
-    """Mean of a metric over the latest iterations that hold `window` environment steps."""
-
-    def __init__(self, metric: str, window: float) -> None:
-        self._metric = metric
-        self._window = window
-        self._latest: deque[tuple[float, int]] = deque()
-
-    def add(self, values: dict[str, float], steps: int) -> None:
-        if self._metric not in values:
-            raise LwmecpsError(f"{self._metric} is no finite number: the training diverged")
-        self._latest.append((values[self._metric], steps))
-        while self._steps - self._latest[0][1] >= self._window:
-            self._latest.popleft()
-
-    @property
-    def _steps(self) -> int:
-        return sum(steps for _, steps in self._latest)
-
-    @property
-    def mean(self) -> float:
-        return sum(value * steps for value, steps in self._latest) / self._steps
 
 
 class _Record(tune.Callback):  # type: ignore[misc]
@@ -234,7 +176,7 @@ class _Record(tune.Callback):  # type: ignore[misc]
             trials_now = self.trials
             self._on_progress(
                 SweepProgress(
-                    num_samples=self._config.num_samples,
+                    num_trials=self._config.num_trials,
                     trials=trials_now,
                     best=best_of(trials_now, self._config.mode),
                 )
@@ -253,7 +195,7 @@ def _scheduler(config: SweepConfig) -> TrialScheduler | None:
     )
 
 
-def _tune_domain(domain: Domain) -> TuneDomain:
+def _tune_domain(domain: Domain) -> TuneDomain | dict[str, list[Any]]:
     low, high = domain.values[0], domain.values[-1]
     match domain.kind:
         case "uniform":
@@ -262,6 +204,8 @@ def _tune_domain(domain: Domain) -> TuneDomain:
             return tune.loguniform(low, high)
         case "randint":
             return tune.randint(low, high + 1)
+        case "grid":
+            return tune.grid_search(list(domain.values))
     return tune.choice(list(domain.values))
 
 

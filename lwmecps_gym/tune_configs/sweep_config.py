@@ -1,9 +1,10 @@
-"""Sweep: what to learn, and over which values of its parameters to search. No Ray needed.
+"""Sweep: what to tune, and over which values of its parameters to search. No Ray needed.
 
 A sweep is a YAML file. `load_sweep` reads one by path or, for those that come with the package,
 by name.
 """
 
+import math
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lwmecps_gym.algorithms.catalog import entry_of, validate_parameters
+from lwmecps_gym.algorithms.heuristics import HEURISTICS, check_knobs
 from lwmecps_gym.envs.scenario import packaged_scenarios
 from lwmecps_gym.envs.workload_config import describe_errors
 from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError
@@ -32,6 +34,9 @@ class Domain(_Part):
     """The values that one parameter may take: exactly one of the fields."""
 
     choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
+    grid: Annotated[tuple[Any, ...], Field(min_length=1)] | None = Field(
+        default=None, description="each is tried, with each of every other grid"
+    )
     uniform: tuple[Finite, Finite] | None = Field(default=None, description="from, to")
     loguniform: tuple[Finite, Finite] | None = Field(
         default=None, description="from, to; both above 0"
@@ -45,7 +50,7 @@ class Domain(_Part):
                 f"give exactly one of {list(Domain.model_fields)}, "
                 f"not {sorted(self.model_fields_set)}"
             )
-        if self.kind != "choice" and not self.values[0] < self.values[1]:
+        if self.kind not in ("choice", "grid") and not self.values[0] < self.values[1]:
             raise ValueError(f"{self.kind}: {self.values[0]} must be below {self.values[1]}")
         if self.kind == "loguniform" and self.values[0] <= 0:
             raise ValueError(f"loguniform: {self.values[0]} must be above 0")
@@ -80,19 +85,23 @@ class Scheduler(_Part):
 
 
 class SweepConfig(_Part):
-    """A sweep: `num_samples` trainings whose parameters are drawn from the search space."""
+    """A sweep: trials whose parameters are drawn from the search space.
+
+    A trial is a training, or whole days played by a heuristic.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     model_type: str
     env: str | None = Field(
-        default=None, description="lwmecps-v1, -v2 or -v3; unset: what the algorithm prefers."
+        default=None,
+        description="lwmecps-v1, -v2 or -v3; unset: what the algorithm prefers; not of heuristics",
     )
     scenario: str | dict[str, Any] = Field(
         default="four-stations",
         description="Name of a packaged scenario, path relative to the sweep's file, or an object.",
     )
     total_episodes: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] = Field(
-        description="Episodes of a trial that is not stopped before."
+        description="Episodes of a trial that is not stopped before; days, of a heuristic."
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         default=0, description="Of the draw from the search space, and of every trial."
@@ -100,29 +109,54 @@ class SweepConfig(_Part):
     metric: Metric = "step_reward"
     mode: Mode = "max"
     score_episodes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        default=4, description="A trial's score is the metric's mean over its latest so many."
+        default=4,
+        description="A training's score is the metric's mean over its latest so many.",
     )
-    num_samples: Annotated[int, Field(ge=1, le=10_000)]
+    num_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=1, description="Draws; each is tried with every combination of the grids."
+    )
     max_concurrent: Annotated[int, Field(ge=1)] = Field(
         default=2, description="Trials at once; each takes one CPU."
     )
-    scheduler: Scheduler | None = Field(default=None, description="Unset: no trial is stopped.")
+    scheduler: Scheduler | None = Field(
+        default=None, description="Unset: no trial is stopped. Not for heuristics."
+    )
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="Parameters that are the same in every trial."
     )
     search_space: Annotated[dict[str, Domain], Field(min_length=1)]
 
+    @property
+    def heuristic(self) -> bool:
+        """Whether trials play a heuristic instead of training."""
+        return self.model_type in HEURISTICS
+
+    @property
+    def num_trials(self) -> int:
+        """Number of trials."""
+        grids = [domain for domain in self.search_space.values() if domain.kind == "grid"]
+        return self.num_samples * math.prod(len(domain.values) for domain in grids)
+
+    def policy(self, drawn: dict[str, Any]) -> str | None:
+        """How `lwmecps evaluate --policy` takes the heuristic of a trial; None of a training."""
+        if not self.heuristic:
+            return None
+        knobs = {**self.parameters, **drawn}
+        return f"{self.model_type}:" + ",".join(f"{name}={value}" for name, value in knobs.items())
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         try:
-            entry = entry_of(self.model_type)
-            validate_parameters(self.model_type, self.parameters)
+            self._check_parameters(self.parameters)
         except InvalidInputError as error:
             raise ValueError(str(error)) from error
-        if self.env is not None and self.env not in entry.envs:
+        if self.heuristic:
+            for field in {"env", "scheduler", "score_episodes"} & self.model_fields_set:
+                raise ValueError(f"{field}: {self.model_type} does not learn; leave it out")
+        elif self.env is not None and self.env not in entry_of(self.model_type).envs:
             raise ValueError(
                 f"env: {self.model_type} does not learn on {self.env!r}; "
-                f"choose of {list(entry.envs)}"
+                f"choose of {list(entry_of(self.model_type).envs)}"
             )
         wanted = "max" if self.metric == "step_reward" else "min"
         if self.mode != wanted:
@@ -138,7 +172,7 @@ class SweepConfig(_Part):
 
     def _check_domain(self, name: str, domain: Domain) -> None:
         """Refuse a domain that could give an illegal value; legal ends make a legal range."""
-        fields = entry_of(self.model_type).parameters.model_fields
+        fields = self._parameters_type().model_fields
         where = f"search_space.{name}"
         if name not in fields:
             raise ValueError(
@@ -146,15 +180,27 @@ class SweepConfig(_Part):
             )
         if name in self.parameters:
             raise ValueError(f"{where}: the same parameter is fixed under parameters")
-        kinds = {"float": ("choice", "uniform", "loguniform"), "int": ("choice", "randint")}
-        allowed = kinds.get(getattr(fields[name].annotation, "__name__", ""), ("choice",))
+        kinds = {"float": ("uniform", "loguniform"), "int": ("randint",)}
+        ranges = kinds.get(getattr(fields[name].annotation, "__name__", ""), ())
+        allowed = ("choice", "grid", *ranges)
         if domain.kind not in allowed:
             raise ValueError(f"{where}: {domain.kind} does not fit it; use {' or '.join(allowed)}")
         for value in domain.values:
             try:
-                validate_parameters(self.model_type, {**self.parameters, name: value})
+                self._check_parameters({**self.parameters, name: value})
             except InvalidInputError as error:
                 raise ValueError(f"{where}.{domain.kind}: {error}") from error
+
+    def _parameters_type(self) -> type[BaseModel]:
+        if self.heuristic:
+            return HEURISTICS[self.model_type].knobs_type
+        return entry_of(self.model_type).parameters
+
+    def _check_parameters(self, parameters: dict[str, Any]) -> None:
+        if self.heuristic:
+            check_knobs(HEURISTICS[self.model_type], parameters)
+        else:
+            validate_parameters(self.model_type, parameters)
 
 
 def packaged_sweeps() -> list[str]:

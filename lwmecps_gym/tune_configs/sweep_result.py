@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 
 class SweepTrial(BaseModel):
-    """One training of a sweep, as far as it came."""
+    """One trial of a sweep, as far as it came."""
 
     trial_id: str
     parameters: dict[str, Any] = Field(description="What was drawn from the search space.")
@@ -36,14 +36,14 @@ class BestTrial(BaseModel):
 class SweepProgress(BaseModel):
     """How far a sweep is; `str` makes one line of it."""
 
-    num_samples: int
+    num_trials: int
     trials: list[SweepTrial] = Field(description="Those that have begun.")
     best: BestTrial | None
 
     def __str__(self) -> str:
         """One line: how many trials are done and running, and the best score so far."""
         running = sum(trial.state == "running" for trial in self.trials)
-        done = f"{len(self.trials) - running} of {self.num_samples} trials done, {running} running"
+        done = f"{len(self.trials) - running} of {self.num_trials} trials done, {running} running"
         return f"{done}, best score {self.best.score:.4g}" if self.best else done
 
 
@@ -59,6 +59,9 @@ class SweepResult(BaseModel):
     mode: str
     trials: list[SweepTrial]
     best: BestTrial
+    policy: str | None = Field(
+        default=None, description="The best heuristic, as `lwmecps evaluate --policy` takes it."
+    )
     folder: Path = Field(description="Holds this result and the history of each trial.")
 
 

@@ -117,6 +117,10 @@ def test_the_catalog_describes_every_algorithm_and_heuristic() -> None:
     entries = {entry["model_type"]: entry for entry in describe()}
     assert entries.keys() == ALGORITHMS.keys() | HEURISTICS.keys()
     assert all(entry["description"] for entry in entries.values())
+    for name, heuristic in HEURISTICS.items():
+        assert entries[name]["parameters"]["properties"].keys() == set(
+            heuristic.knobs_type.model_fields
+        )
     for name in ALGORITHMS:
         assert {"learning_rate", "discount_factor"} <= entries[name]["parameters"][
             "properties"

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from lwmecps_gym.algorithms.heuristics import GreedyLoad
+from lwmecps_gym.algorithms.training_days import play_training_days
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError, NotFoundError
@@ -121,6 +123,34 @@ class TestSweep:
         with pytest.raises(LwmecpsError, match="none of its 1 trials finished.*demand_bins"):
             run_sweep(config, Settings(data_dir=tmp_path, wandb_mode="disabled"))
         assert capfd.readouterr().out == ""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_heuristic_is_tuned_on_the_training_days(ray_session: None, tmp_path: Path) -> None:
+    config = SweepConfig.model_validate(
+        {
+            "name": "greedy_load",
+            "model_type": "greedy_load",
+            "scenario": "tiny",
+            "total_episodes": 2,
+            "seed": 3,
+            "metric": "latency_ms",
+            "mode": "min",
+            "parameters": {"low": 0.2},
+            "search_space": {"high": {"grid": [0.3, 0.95]}},
+        }
+    )
+    result = run_sweep(config, Settings(data_dir=tmp_path, wandb_mode="disabled"))
+    tiny = load_scenario("tiny")
+    scores = {
+        high: play_training_days(tiny, GreedyLoad(tiny, high=high, low=0.2), 2, 3)["latency_ms"]
+        for high in (0.3, 0.95)
+    }
+    assert {trial.parameters["high"]: trial.score for trial in result.trials} == scores
+    assert all(trial.state == "finished" for trial in result.trials)
+    assert result.best.score == min(scores.values()) < max(scores.values())
+    assert result.policy == f"greedy_load:low=0.2,high={result.best.parameters['high']}"
 
 
 def test_an_unknown_scenario_is_refused_before_anything_starts(tmp_path: Path) -> None:

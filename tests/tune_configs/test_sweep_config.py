@@ -1,5 +1,6 @@
 """Sweep files: those of the package are right, and a wrong one says what, where and why."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,10 @@ import pytest
 import yaml
 
 from lwmecps_gym.algorithms.catalog import prepare
+from lwmecps_gym.algorithms.heuristics import HEURISTICS, GreedyLoad
+from lwmecps_gym.algorithms.roster import find_policies
 from lwmecps_gym.envs.scenario import load_scenario
+from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError
 from lwmecps_gym.platform.models import TrainingRequest
 from lwmecps_gym.tune_configs.sweep_config import load_sweep, packaged_sweeps
@@ -32,11 +36,45 @@ def write(tmp_path: Path) -> Any:
     return write
 
 
-def test_each_learning_algorithm_has_a_packaged_sweep() -> None:
-    assert packaged_sweeps() == ["dqn", "ppo", "q_learning"]
+LEARNING = ["dqn", "ppo", "q_learning"]
+TUNED = [name for name in HEURISTICS if name in packaged_sweeps()]
 
 
-@pytest.mark.parametrize("name", ["dqn", "ppo", "q_learning"])
+def test_each_algorithm_with_something_to_tune_has_a_packaged_sweep() -> None:
+    with_knobs = {name for name in HEURISTICS if HEURISTICS[name].knobs_type.model_fields}
+    assert set(packaged_sweeps()) == {*LEARNING, *with_knobs}
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_the_sweep_of_a_heuristic_tries_its_defaults_among_others(name: str) -> None:
+    config = load_sweep(name)
+    assert config.heuristic and config.model_type == name
+    assert config.num_trials == math.prod(len(d.values) for d in config.search_space.values()) > 1
+    defaults = HEURISTICS[name].knobs_type().model_dump()
+    for knob, domain in config.search_space.items():
+        assert defaults[knob] in domain.values
+
+
+def test_a_heuristic_of_a_sweep_is_named_as_an_evaluation_takes_it(write: Any) -> None:
+    path = write(
+        model_type="greedy_load",
+        parameters={"high": 0.8},
+        search_space={"low": {"grid": [0.2, 0.4]}},
+    )
+    text = load_sweep(path).policy({"low": 0.4})
+    assert text == "greedy_load:high=0.8,low=0.4"
+    (policy,) = find_policies([text], load_scenario("tiny"), Settings())
+    assert isinstance(policy, GreedyLoad)
+    assert (policy.name, policy.knobs.high, policy.knobs.low) == (text, 0.8, 0.4)
+    assert load_sweep(write()).policy({}) is None
+
+
+def test_every_draw_is_tried_with_every_combination_of_the_grids(write: Any) -> None:
+    space = {"clip": {"grid": [0.1, 0.2, 0.3]}, "epochs": {"grid": [2, 4]}}
+    assert load_sweep(write(search_space=space)).num_trials == 4 * 6
+
+
+@pytest.mark.parametrize("name", LEARNING)
 def test_packaged_sweeps_can_train_at_both_ends_of_their_ranges(name: str) -> None:
     config = load_sweep(name)
     assert (config.model_type, config.num_samples) == (name, 4)
@@ -86,6 +124,14 @@ def test_a_scenario_file_is_found_beside_the_sweep(write: Any, tmp_path: Path) -
         ({"scheduler": {"hyperband": {}}}, r".*scheduler\.hyperband: Extra inputs"),
         ({"parameters": {"clip": 2}}, r"parameters: clip: .* \(value 2\)"),
         ({"search_space": {}}, "search_space: .*at least 1"),
+        ({"model_type": "hpa"}, "search_space.learning_rate: hpa has no such parameter; it has .*"),
+        ({"model_type": "hpa", "parameters": {"speed": 1}}, "hpa: speed: Extra inputs"),
+        (
+            {"model_type": "hpa", "search_space": {"target_percent": {"grid": [50, 0]}}},
+            r"search_space.target_percent.grid: hpa: target_percent: .*value 0",
+        ),
+        ({"model_type": "hpa", "env": "lwmecps-v2"}, "env: hpa does not learn; leave it out"),
+        ({"model_type": "hpa", "scheduler": {"asha": {"grace_period": 1}}}, "scheduler: hpa does"),
     ],
 )
 def test_an_error_names_file_field_and_value(
@@ -103,13 +149,14 @@ def test_an_error_names_file_field_and_value(
         ("clip", {"uniform": [0.1, 1.5]}, r"uniform: parameters: clip: .*\(value 1.5\)"),
         ("learning_rate", {"choice": [1e-3, "abc"]}, r"choice: .*\(value 'abc'\)"),
         ("epochs", {"randint": [0, 5]}, r"randint: parameters: epochs: .*\(value 0\)"),
-        ("epochs", {"uniform": [1, 5]}, "uniform does not fit it; use choice or randint"),
-        ("hidden", {"randint": [1, 5]}, "randint does not fit it; use choice"),
+        ("epochs", {"uniform": [1, 5]}, "uniform does not fit it; use choice or grid or randint"),
+        ("hidden", {"randint": [1, 5]}, "randint does not fit it; use choice or grid"),
         ("clip", {"uniform": [0.3, 0.1]}, "uniform: 0.3 must be below 0.1"),
         ("clip", {"loguniform": [0, 0.1]}, "loguniform: 0.0 must be above 0"),
         ("clip", {"uniform": [0.1, 0.2], "choice": [0.1]}, "give exactly one of .*'choice'"),
         ("clip", {}, "give exactly one of"),
         ("clip", {"choice": []}, "choice: .*at least 1"),
+        ("clip", {"grid": [0.1, 1.5]}, r"grid: parameters: clip: .*\(value 1.5\)"),
         ("clip", {"gauss": [0, 1]}, "gauss: Extra inputs"),
     ],
 )
