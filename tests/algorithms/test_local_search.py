@@ -20,7 +20,8 @@ ALL_UP = np.ones(4, dtype=bool)
 
 
 def problem(hour: int, node_up: Bools = ALL_UP, start_cost: float = 0.0) -> Problem:
-    return Problem(mean_demand_at(FOUR, 3600.0 * hour), node_up, spread_minimum(FOUR), start_cost)
+    demand = mean_demand_at(FOUR, 3600.0 * hour)[None]
+    return Problem(demand, node_up, spread_minimum(FOUR), start_cost)
 
 
 @pytest.mark.parametrize("hour", range(0, 24, 4))
@@ -32,11 +33,11 @@ def test_it_comes_close_to_what_is_proved_to_be_the_best(hour: int) -> None:
         found = search.best(given, [found], PLENTY_S)
     check_placement(found, ClusterParams.of(FOUR))
     horizon = FOUR.weights.migration / start_cost
-    best = solver.best(given.demand, ALL_UP, given.held, horizon).placement
+    best = solver.best(given.demand[0], ALL_UP, given.held, horizon).placement
 
     def cost(placement: Ints) -> float:
         started = np.maximum(placement - given.held, 0).sum()
-        return solver.cost(placement, given.demand) + start_cost * float(started)
+        return solver.cost(placement, given.demand[0]) + start_cost * float(started)
 
     assert cost(best) - 1e-9 <= cost(found) <= 1.05 * cost(best)
 

@@ -1,4 +1,4 @@
-"""A good placement for the demand of one step where there are too many to enumerate.
+"""A good placement for one demand, or for several, where there are too many to enumerate.
 
 Ruin and recreate (Schrimpf et al., Record breaking optimization results using the ruin and recreate
 principle, 2000): a part of the best placement known is thrown away, what is left is improved
@@ -36,7 +36,7 @@ class Problem:
     """What to find a placement for.
 
     Attributes:
-        demand: requests/s, [S, U].
+        demand: requests/s at one time or several, [T, S, U]; the mean of their costs counts.
         node_up: nodes that can hold replicas, [N].
         held: replicas that are there already, [S, N].
         start_cost: of each replica that is not among these.
@@ -69,7 +69,6 @@ class LocalSearch:
         self.scenario = scenario
         self.params = ClusterParams.of(scenario)
         self._rng = np.random.default_rng(seed)
-        self._most = max(1, BLOCK // self.params.rtt_ms[0].size)
 
     def best(self, problem: Problem, starts: Iterable[Ints], time_limit_s: float) -> Ints:
         """The best placement found, [S, N].
@@ -83,7 +82,7 @@ class LocalSearch:
         deadline = time.monotonic() + time_limit_s
         improved = (self._improve(problem, start, deadline) for start in starts)
         best = min(improved, key=lambda found: found.cost)
-        fruitless, tries = 0, sum(problem.demand.shape)
+        fruitless, tries = 0, sum(problem.demand.shape[1:])
         while fruitless < tries and time.monotonic() < deadline:
             found = self._improve(problem, self._ruin(problem, best.placement), deadline)
             fruitless += 1
@@ -95,7 +94,7 @@ class LocalSearch:
         """A placement [S, N] without a part of `placement`."""
         ruined, draw = placement.copy(), self._rng.random()
         if draw < 0.5:
-            site = self._rng.integers(problem.demand.shape[1])
+            site = self._rng.integers(problem.demand.shape[2])
             count = self._rng.integers(RUINED_NODES) + 1
             ruined[:, self.params.nearest[0, site, :count]] = 0
             return ruined
@@ -154,11 +153,12 @@ class LocalSearch:
         rows += [here + room] if spare >= 1 else []
         rows += [here + 2 * room_for_two] if spare >= 2 else []
         near = np.concatenate(rows)
-        if len(near) + len(there) * len(room) <= self._most:
+        most = max(1, BLOCK // (len(problem.demand) * self.params.rtt_ms.size))
+        if len(near) + len(there) * len(room) <= most:
             moved = (here - there)[:, None] + room
             return np.concatenate([near, moved.reshape(-1, len(here))])
-        if len(near) > self._most:
-            near = near[self._rng.choice(len(near), self._most, replace=False)]
+        if len(near) > most:
+            near = near[self._rng.choice(len(near), most, replace=False)]
         return near
 
     def _room(self, problem: Problem, placement: Ints, s: int, count: int = 1) -> Bools:
@@ -169,11 +169,18 @@ class LocalSearch:
 
     def _users(self, problem: Problem, service: Ints, ready: Ints) -> Floats:
         """Cost of what the users of services [X] meet with replicas [X, N], [X]."""
-        cluster, weights = np.zeros(len(service), dtype=np.int64), self.scenario.weights
-        demand = problem.demand[None]
-        met = users_of(self.scenario, self.params, cluster, service, ready, demand)
+        times, weights = len(problem.demand), self.scenario.weights
+        met = users_of(
+            self.scenario,
+            self.params.take(np.zeros(times, dtype=np.int64)),
+            np.repeat(np.arange(times), len(service)),
+            np.tile(service, times),
+            np.tile(ready, (times, 1)),
+            problem.demand,
+        )
         latency = weights.latency * met.latency_ms / self.scenario.latency_scale_ms
-        return np.asarray(latency + weights.violation * met.violated)
+        cost = latency + weights.violation * met.violated
+        return np.asarray(cost.reshape(times, -1).mean(0))
 
     def _rest(self, problem: Problem, placements: Ints) -> Floats:
         """Cost of placements [K, S, N] but for their users, and of replicas that are missing."""

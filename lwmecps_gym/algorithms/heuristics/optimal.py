@@ -13,27 +13,53 @@ from lwmecps_gym.algorithms.optimum.columns import enumerable
 from lwmecps_gym.algorithms.optimum.solver import Solver
 from lwmecps_gym.algorithms.optimum.static_best import static_best
 from lwmecps_gym.envs.cluster import Bools, ClusterState, Floats, Ints
+from lwmecps_gym.envs.placement import spread_minimum
 from lwmecps_gym.envs.scenario import Scenario
 from lwmecps_gym.envs.workload import Workload
 
-PLANNED_STEPS = 96
+PLANNED_TIMES = 96
 """Times of a cycle of the workload that `static_best` is planned for."""
+SEARCHED_TIMES = 12
+"""The same where placements cannot be enumerated."""
+
+
+class StaticBestKnobs(Knobs):
+    """How long the planning may take."""
+
+    time_limit_s: float = Field(
+        default=20,
+        gt=0,
+        allow_inf_nan=False,
+        description="for the search where placements cannot be enumerated, once, s",
+    )
 
 
 class StaticBest(Plan):
     """The placement that never changes and costs least over a cycle of mean demand.
 
     It cannot know the noise of an episode. Like all plans it begins at the episode's own placement
-    and goes to its own, one action per step.
+    and goes to its own, one action per step. Where placements cannot be enumerated it is the best
+    that a local search finds; if the time limit ends that, it may not repeat itself.
     """
 
     name = "static_best"
+    knobs_type = StaticBestKnobs
+    knobs: StaticBestKnobs
 
     def plan(self) -> Ints:
         """See `Plan.plan`."""
+        if enumerable(self.params):
+            return static_best(Solver(self.scenario), self._demand(PLANNED_TIMES)).placement
+        start = spread_minimum(self.scenario)
+        node_up = np.ones(start.shape[1], dtype=bool)
+        problem = Problem(self._demand(SEARCHED_TIMES), node_up, start, start_cost=0.0)
+        search = LocalSearch(self.scenario, self.seed)
+        return search.best(problem, [start], self.knobs.time_limit_s)
+
+    def _demand(self, times: int) -> Floats:
+        """Mean demand at some times of a cycle, [T, S, U]."""
         workload = Workload.of(self.scenario)
-        times = np.arange(PLANNED_STEPS) * workload.cycle_s / PLANNED_STEPS
-        return static_best(Solver(self.scenario), workload.mean_demand(times)).placement
+        return workload.mean_demand(np.arange(times) * workload.cycle_s / times)
 
 
 class OptimumKnobs(Knobs):
@@ -96,5 +122,5 @@ class Optimum(Heuristic):
         if self._solver is not None:
             return self._solver.best(demand, node_up, held, horizon).placement
         start_cost = self.scenario.weights.migration / horizon
-        problem = Problem(demand, node_up, held, start_cost)
+        problem = Problem(demand[None], node_up, held, start_cost)
         return self._search.best(problem, [held, wanted * node_up], self.knobs.time_limit_s)
