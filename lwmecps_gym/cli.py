@@ -65,7 +65,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the picture and the data.")] = Path(
         "demo-output"
     ),
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes (days) to train.")] = 832,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes (days) to train.")] = 1664,
 ) -> None:
     """Train a policy, compare it with what people run today, deploy it, and ask it.
 
@@ -382,7 +382,7 @@ def _print_json(document: Any) -> None:
 def main() -> None:
     """Run the command; turn wrong usage and the platform's errors into one line and exit code 2."""
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="lwmecps", standalone_mode=False))
     except LwmecpsError as error:
         message = str(error)
     except typer.TyperException as error:
