@@ -69,25 +69,24 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
         if force_reset or num_episodes is not None or self._observation is None:
             self._begin()
         if num_timesteps is not None:
-            rollout = self._roll(-(-num_timesteps // self.num_envs), explore, random_actions)
-            return self._cut(rollout)
+            return self._cut(self._roll(num_timesteps, explore, random_actions))
         episodes: list[SingleAgentEpisode] = []
         done = 0
         while done < (num_episodes or 0):
-            chunk = self._cut(self._roll(64, explore, random_actions))
+            chunk = self._cut(self._roll(64 * self.num_envs, explore, random_actions))
             episodes += chunk
             done += sum(episode.is_done for episode in chunk)
         return episodes
 
     def sample_rollout(self, num_timesteps: int) -> Rollout:
-        """Explore for at least `num_timesteps` steps of all environments, resets among them.
+        """Explore for at least `num_timesteps` steps of all environments together.
 
         It goes on where the last sample ended. Steps and episodes are counted as `sample` does;
         the arrays are not cut into episodes.
         """
         if self._observation is None:
             self._begin()
-        rolled = self._roll(-(-num_timesteps // self.num_envs), explore=True, random_actions=False)
+        rolled = self._roll(num_timesteps, explore=True, random_actions=False)
         for _ in self._pieces(rolled):
             pass
         return Rollout(
@@ -100,19 +99,22 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
             resetting=rolled["resetting"],
         )
 
-    def _roll(self, steps: int, explore: bool, random_actions: bool) -> dict[str, Any]:
-        """Step T times; returns arrays [T, N, ...], observations [T + 1, N, ...]."""
+    def _roll(self, num_timesteps: int, explore: bool, random_actions: bool) -> dict[str, Any]:
+        """Step until so much is played; returns arrays [T, N, ...], observations [T + 1, N, ...].
+
+        The steps of resets do not count, as in RLlib's runner.
+        """
         observations = [self._observation]
         columns: dict[str, list[NDArray[Any]]] = {}
         info_sums = dict.fromkeys(LOGGED_INFO, 0.0)
-        lifetime = self.num_env_steps_sampled_lifetime
+        lifetime, played = self.num_env_steps_sampled_lifetime, 0
         if not random_actions:
             self.module.eval()  # once, so that RLlib does not change modes at every step
-        for t in range(steps):
+        while played < num_timesteps:
             if random_actions:
                 row = {Columns.ACTIONS: self.vector.action_space.sample()}
             else:
-                row = self._act(observations[-1], explore, lifetime + t * self.num_envs)
+                row = self._act(observations[-1], explore, lifetime + played)
             observation, reward, terminated, truncated, info = self.vector.step(
                 row[Columns.ACTIONS]
             )
@@ -126,16 +128,15 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
                 columns.setdefault(name, []).append(value)
             for name in LOGGED_INFO:
                 info_sums[name] += float(info[name].sum())
+            played += self.num_envs - int(self._resetting.sum())
             self._resetting = terminated | truncated
             observations.append(observation)
         self._observation = observations[-1]
         rollout: dict[str, Any] = {name: np.stack(rows) for name, rows in columns.items()}
         rollout[Columns.OBS] = _stack(observations)
-        counted = int((~rollout["resetting"]).sum())
+        info_sums["step_reward"] = float(rollout[Columns.REWARDS].sum())
         for name, total in info_sums.items():
-            self.metrics.log_value(name, total / max(counted, 1), window=1)
-        step_reward = float(rollout[Columns.REWARDS].sum()) / max(counted, 1)
-        self.metrics.log_value("step_reward", step_reward, window=1)
+            self.metrics.log_value(name, total / played, window=1)
         return rollout
 
     def _act(self, observation: Any, explore: bool, t: int) -> dict[str, NDArray[Any]]:

@@ -12,6 +12,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.connectors.module_to_env import GetActions
 from ray.rllib.core.columns import Columns
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.tune import register_env
 
@@ -99,9 +100,9 @@ def test_an_episode_has_exactly_its_steps_and_its_chunks_follow_on(
         assert length == STEPS if chunks[-1].is_done else length < STEPS
         assert not chunks[-1].is_terminated
         ended += chunks[-1].is_done
-    # 47 steps of each environment: 7 and a reset, five times, and 7 begun of the sixth.
-    assert ended == 5 * NUM_ENVS + NUM_ENVS
-    assert len(episodes) == 6 * NUM_ENVS
+    # 47 steps of each environment: six episodes of 7 and their resets, and 5 of the seventh.
+    assert ended == 6 * NUM_ENVS
+    assert len(episodes) == 7 * NUM_ENVS
 
 
 def test_every_chunk_holds_one_observation_more_than_steps(
@@ -141,7 +142,7 @@ def test_the_same_actions_bring_the_same_rewards_and_observations_in_a_single_en
             assert sum(chunk.get_return() for chunk in chunks) == pytest.approx(total, rel=1e-5)
         first, _ = single.reset()
         played += 1
-    assert played == 6
+    assert played == 7
 
 
 def _named(observation: Any) -> dict[str, Any]:
@@ -159,14 +160,26 @@ def test_steps_and_episodes_are_counted_without_the_resets(
     chunks = [chunk for sample in samples for chunk in sample]
     metrics = {name: value for name, value in runner.get_metrics().items()}
     steps = sum(len(chunk) for chunk in chunks)
-    assert steps == NUM_ENVS * (47 - 5)
+    assert steps == NUM_ENVS * 47
     assert metrics["num_env_steps_sampled_lifetime"].peek() == steps
     assert metrics["num_episodes_lifetime"].peek() == 6 * NUM_ENVS
     assert metrics["episode_len_mean"].peek() == STEPS
-    returns: dict[str, float] = defaultdict(float)
-    for chunk in chunks:
-        returns[chunk.id_] += chunk.get_return()
-    assert metrics["episode_return_mean"].peek() == pytest.approx(np.mean(list(returns.values())))
+    ended = [parts for parts in chunks_by_episode(samples).values() if parts[-1].is_done]
+    returns = [sum(chunk.get_return() for chunk in parts) for parts in ended]
+    assert metrics["episode_return_mean"].peek() == pytest.approx(np.mean(returns))
+
+
+def test_samples_are_as_long_as_those_of_rllibs_runner() -> None:
+    def sizes(runner: type[SingleAgentEnvRunner]) -> list[tuple[int, int, int]]:
+        made = runner(config=config_of())
+        samples = [made.sample(num_timesteps=steps) for steps in (9, 1, 12, 10, 60)]
+        return [
+            (sum(map(len, sample)), len({chunk.id_ for chunk in sample}),
+             sum(chunk.is_done for chunk in sample))
+            for sample in samples
+        ]  # fmt: skip
+
+    assert sizes(ArrayEnvRunner) == sizes(SingleAgentEnvRunner)
 
 
 def test_step_reward_is_the_mean_of_the_rewards_that_were_sampled(runner: ArrayEnvRunner) -> None:
