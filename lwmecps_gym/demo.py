@@ -88,7 +88,7 @@ def _train(api: httpx.Client, episodes: int, console: Console) -> str:
     body = {
         "name": "demo",
         "model_type": "ppo",
-        "parameters": {"learning_rate": 0.001, "discount_factor": 0.97},
+        "parameters": {"learning_rate": 0.002, "discount_factor": 0.99},
         "total_episodes": episodes,
     }
     console.print(f"  {json.dumps(body)}", soft_wrap=True)
