@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Trained models and their versions.", no_args_is_help=True)
 scenarios_app = typer.Typer(help="Scenarios: list, show, validate.", no_args_is_help=True)
-bench_app = typer.Typer(help="Measure speed, as ratios within one run.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure speed, and what it must not cost.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(bench_app, name="bench")
@@ -350,6 +350,39 @@ def bench_env(
             f"{1e9 / row['steps_per_s'] / row['nodes'] / row['services']:.1f}",
         )
     out.print(table)
+
+
+@bench_app.command("train")
+def bench_train(
+    runs: Annotated[int, typer.Option(min=1, help="Runs of which the median is taken.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Environment steps of a run.")] = 65_536,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Measure PPO from end to end against RLlib's and Stable-Baselines3's, on the CPU.
+
+    All train the same network with the same parameters on lwmecps-v2 and four-stations.
+    """
+    from lwmecps_gym.algorithms.bench.speed import bench_training, speed_table
+
+    with err.status("starting ...") as status, redirect_stdout(sys.stderr):
+        result = bench_training(runs, steps, threads, status.update)
+    _print_json(result) if as_json else out.print(speed_table(result))
+
+
+@bench_app.command("runner")
+def bench_runner(
+    seeds: Annotated[int, typer.Option(min=2, help="Trainings of each kind.")] = 10,
+    iterations: Annotated[int, typer.Option(min=1, help="Iterations of each training.")] = 20,
+    scenario: ScenarioOption = "tiny",
+    as_json: Json = False,
+) -> None:
+    """Compare what PPO learns with our environment runner and with RLlib's, as curves."""
+    from lwmecps_gym.algorithms.bench.curves import compare_runners, curves_table
+
+    with err.status("starting ...") as status, redirect_stdout(sys.stderr):
+        result = compare_runners(seeds, iterations, scenario, status.update)
+    _print_json(result) if as_json else out.print(curves_table(result))
 
 
 def _settings() -> Settings:

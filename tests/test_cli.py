@@ -16,7 +16,8 @@ from lwmecps_gym.envs.scenario import load_scenario
 COMMANDS = (
     ["demo"], ["serve"], ["train"], ["evaluate"], ["sweep"], ["models"], ["models", "list"],
     ["models", "show"], ["scenarios"], ["scenarios", "list"], ["scenarios", "show"],
-    ["scenarios", "validate"], ["bench"], ["bench", "env"], ["watch"],
+    ["scenarios", "validate"], ["watch"],
+    ["bench"], ["bench", "env"], ["bench", "runner"], ["bench", "train"],
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Measurements of training: how fast, and whether it learns what RLlib's own parts learn."""
