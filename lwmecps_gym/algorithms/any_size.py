@@ -25,6 +25,8 @@ from lwmecps_gym.envs.encoding import (
 
 FEATURES = PAIR_FEATURES + CATCHMENT_FEATURES, SERVICE_FEATURES, NODE_FEATURES
 """What the network sees of pairs, services and nodes."""
+FITTING = 2
+"""Features of pairs that it works out itself."""
 
 
 class AnySizeConfig(BaseModel):
@@ -53,7 +55,7 @@ class AnySizeNetwork(nn.Module):
         self.dueling = config.dueling
         width = config.width
         pair, service, node = map(len, config.features)
-        self.pair_in = nn.Linear(pair, width)
+        self.pair_in = nn.Linear(pair + FITTING, width)
         self.service_in = nn.Linear(service, width, bias=False)
         self.node_in = nn.Linear(node, width, bias=False)
         self.clock_in = nn.Linear(2, width, bias=False)
@@ -70,7 +72,9 @@ class AnySizeNetwork(nn.Module):
         """Embeddings of the pairs, [B, S, N, D], and of the whole cluster, [B, D]."""
         assert not isinstance(observations, Tensor), "lwmecps-v3 has dicts"
         there = There(observations)
-        features = torch.cat([observations["pairs"], observations["catchment"]], dim=-1)
+        features = torch.cat(
+            [observations["pairs"], observations["catchment"], fitting(observations)], dim=-1
+        )
         by_service = self.service_in(squash(observations["services"]))
         by_service = by_service + self.clock_in(observations["clock"])[:, None]
         by_node = self.node_in(squash(observations["nodes"]))
@@ -140,6 +144,15 @@ class Round(nn.Module):
         heard = self.service(by_service) + self.cluster(cluster)
         new = self.own(pairs) + heard[:, :, None] + self.node(by_node)[:, None]
         return torch.addcmul(pairs, torch.relu(new), there.pair)
+
+
+def fitting(observations: Mapping[str, Tensor]) -> Tensor:
+    """How many replicas a node has CPU for, empty and as it is, [B, S, N, `FITTING`]."""
+    nodes, services = observations["nodes"], observations["services"]
+    cores = 4 * nodes[..., NODE_FEATURES.index("cpu_cores")]
+    free = cores * nodes[..., NODE_FEATURES.index("free_cpu")]
+    per_replica = services[..., SERVICE_FEATURES.index("cpu")].clamp(min=1e-3)
+    return torch.stack([cores, free], dim=-1)[:, None] / per_replica[:, :, None, None]
 
 
 def squash(values: Tensor) -> Tensor:

@@ -17,7 +17,9 @@ and if the first host gives up a replica, its requests burden their second hosts
     (K(load + r) - K(load)) / r        r: likewise, of the load of the first host
 
 each. What c replicas save on a node is what its requests cost elsewhere, less their prices there
-and its own congestion.
+and its own congestion. That is not concave in c: the first replica at a busy site may be a crowded
+queue that is worth nothing, and two of them much. So gains and losses are also told for a few
+replicas together, whichever number is best per replica.
 
 Replicas that are starting count as ready, and the queue of a node is asked for the mean round trip
 of its requests. These are features of a state; what it costs is for `performance` to say.
@@ -34,6 +36,8 @@ from lwmecps_gym.envs.queueing import erlang_c, sojourn_tail, truncated_sojourn
 if TYPE_CHECKING:
     from lwmecps_gym.envs.scenario import Scenario
 
+FEW = 3
+"""Replicas that are looked at together at most."""
 NEAR_NODES = 8
 """A site is told of its hosts and of so many nearest nodes: so the work is S (U + N)."""
 
@@ -45,12 +49,16 @@ class Catchment:
     Attributes:
         requests: that the node gets (or, without replicas, would get), requests/s.
         gain: cost per second that one more replica there would save.
+        gain_of_few: the most that up to `FEW` more would save, per replica.
         loss: cost per second of having one replica less there; 0 where there is none.
+        loss_of_few: the least cost of having up to `FEW` less, per replica; 0 where there is none.
     """
 
     requests: Floats
     gain: Floats
+    gain_of_few: Floats
     loss: Floats
+    loss_of_few: Floats
 
 
 def find_catchment(scenario: "Scenario", state: ClusterState) -> Catchment:
@@ -86,10 +94,25 @@ def find_catchment(scenario: "Scenario", state: ClusterState) -> Catchment:
         coming = demand * np.where(nearer, 1.0, np.where(between, spilled, 0.0))
         price = request_price(scenario, params, rtt_ms)
         visits.add((b, s, node[:, None]), coming, rtt_ms, price, np.where(nearer, now, then))
-    fewer, same, more = (
-        visits.queues(scenario, params, held + change).congestion() for change in (-1, 0, 1)
+
+    levels = np.stack(
+        [
+            visits.queues(scenario, params, held + change).congestion()
+            for change in range(-FEW, FEW + 1)
+        ]
     )
-    return Catchment(visits.requests, gain=same - more, loss=(fewer - same) * (held > 0))
+    more = [(levels[FEW] - levels[FEW + k]) / k for k in range(1, FEW + 1)]
+    less = [
+        np.where(k <= held, (levels[FEW - k] - levels[FEW]) / k, np.inf) for k in range(1, FEW + 1)
+    ]
+    some = held > 0
+    return Catchment(
+        requests=visits.requests,
+        gain=more[0],
+        gain_of_few=np.max(more, axis=0),
+        loss=np.where(some, less[0], 0.0),
+        loss_of_few=np.where(some, np.min(less, axis=0), 0.0),
+    )
 
 
 def request_price(

@@ -124,7 +124,7 @@ SERVICE_FEATURES = (
 PAIR_FEATURES = (
     "ready", "starting", "utilisation", "demand_nearest", "rtt", "within_slo", "has_room",
 )  # fmt: skip
-CATCHMENT_FEATURES = ("demand", "gain", "loss")
+CATCHMENT_FEATURES = ("demand", "gain", "gain_of_few", "loss", "loss_of_few")
 
 
 @dataclass
@@ -146,9 +146,10 @@ class StructuredEncoding:
       replica fits. What is near a node are the 16 sites (`NEAR_SITES`) with the shortest round
       trip to it, all sites where they are fewer: so the features take no more than S (U + N) work.
     - clock [2]: sine and cosine of the time of day.
-    - catchment [S, N, 3], if it is asked for: demand in replicas kept busy that the node gets, or
-      would get with a replica; what a step would cost less with one more replica there, and more
-      with one less, both less the cost of holding it and times N, as estimated in `catchment`.
+    - catchment [S, N, 5], if it is asked for: demand in replicas kept busy that the node gets, or
+      would get with a replica; what a step would cost less with one more replica there, or a few
+      more, and more with one less, or a few; all per replica, less the cost of holding it, and
+      times N, as estimated in `catchment`.
     - action_mask [A]: legal actions, for the padded sizes.
     """
 
@@ -271,10 +272,13 @@ class StructuredEncoding:
         found, params = find_catchment(self.scenario, state), state.params
         per_request = state.ready.shape[2] / np.maximum(state.demand.sum((1, 2)), 1e-9)
         scale, cost = per_request[:, None, None], self._replica_cost(params)[..., None]
+        spared = np.where(state.replicas > 0, cost, 0.0)
         features = [
             found.requests / params.rate[..., None],
             found.gain * scale - cost,
-            np.where(state.replicas > 0, found.loss * scale - cost, 0.0),
+            found.gain_of_few * scale - cost,
+            found.loss * scale - spared,
+            found.loss_of_few * scale - spared,
         ]
         return np.stack(features, axis=-1)
 

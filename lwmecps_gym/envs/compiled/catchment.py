@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from lwmecps_gym.envs.catchment import FEW
 from lwmecps_gym.envs.compiled.jit import compiled, entry
 from lwmecps_gym.envs.compiled.memory import (
     Bools,
@@ -72,7 +73,7 @@ def look_around(
     visits: Visits,
     pairs: NDArray[np.float32],
 ) -> None:
-    """Write `CATCHMENT_FEATURES` of `encoding`, [B, max_services, max_nodes, 3]."""
+    """Write `CATCHMENT_FEATURES` of `encoding`, [B, max_services, max_nodes, 5]."""
     batch, services, nodes = pods.ready.shape
     for b in range(batch):
         row = min(demand.t[b], len(demand.requests) - 1)
@@ -95,13 +96,25 @@ def look_around(
             for n in range(nodes):
                 held, load = pods.ready[b, s, n] + starting_on(pods, b, s, n), visits.requests[n]
                 here = congestion(rules, visits, n, rate, slo_ms, held, load)
-                more = congestion(rules, visits, n, rate, slo_ms, held + 1, load)
-                pairs[b, s, n, 0] = min(load / rate, LIMIT)
-                pairs[b, s, n, 1] = _clip((here - more) * scale - cost)
-                pairs[b, s, n, 2] = 0.0
-                if held > 0:
-                    less = congestion(rules, visits, n, rate, slo_ms, held - 1, load)
-                    pairs[b, s, n, 2] = _clip((less - here) * scale - cost)
+                out = pairs[b, s, n]
+                out[0] = min(load / rate, LIMIT)
+                out[3] = out[4] = 0.0
+                few = -np.inf
+                for k in range(1, FEW + 1):
+                    there = congestion(rules, visits, n, rate, slo_ms, held + k, load)
+                    each = (here - there) / k
+                    few = max(few, each)
+                    if k == 1:
+                        out[1] = _clip(each * scale - cost)
+                out[2] = _clip(few * scale - cost)
+                few = np.inf
+                for k in range(1, min(FEW, held) + 1):
+                    there = congestion(rules, visits, n, rate, slo_ms, held - k, load)
+                    each = (there - here) / k
+                    few = min(few, each)
+                    if k == 1:
+                        out[3] = _clip(each * scale - cost)
+                    out[4] = _clip(few * scale - cost)
 
 
 @compiled
