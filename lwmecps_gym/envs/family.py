@@ -29,7 +29,7 @@ class ScenarioFamily(BaseModel):
     count: Annotated[int, Field(ge=1, le=1000)] = Field(default=16, description="scenarios drawn")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     episode_steps: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=480, description="short episodes show more beginnings, when most is to be done"
+        default=120, description="short episodes show more beginnings, when most is to be done"
     )
 
     @model_validator(mode="after")
