@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
@@ -18,6 +18,15 @@ def _modules(given: Any) -> Any:
     return tuple(
         str(Path(name).absolute()) if name.endswith(".py") else name for name in stripped if name
     )
+
+
+def _words(given: Any) -> Any:
+    """Split a text at commas."""
+    words = given.split(",") if isinstance(given, str) else given
+    return tuple(word.strip() for word in words if word.strip())
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 
 class Settings(BaseSettings):
@@ -52,6 +61,31 @@ class Settings(BaseSettings):
     algorithms: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_modules)] = Field(
         default=(),
         description="Modules or .py files, separated by commas, that register algorithms.",
+    )
+    auth: Literal["auto", "required", "off"] = Field(
+        default="auto",
+        description="Who may call the API. auto: anyone on this machine until a key exists, then "
+        "those with a key; required: those with a key; off: anyone, for behind a proxy that asks.",
+    )
+    admin_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="A key of the scope admin beside those in the store, for the first login.",
+    )
+    allowed_hosts: Words = Field(
+        default=(),
+        description="Names in the Host header that are answered; *: any. Unset: this machine's "
+        "own where no key is asked for, any where one is.",
+    )
+    cors_origins: Words = Field(
+        default=(), description="Origins whose pages may call the API from a browser."
+    )
+    requests_per_s: float = Field(
+        default=300.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Requests a second of one key, or of one address without; 0: any number. "
+        "Counts where keys are asked for.",
     )
     kubernetes_namespace: str = "default"
     kubeconfig: Path | None = Field(

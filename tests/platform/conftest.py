@@ -1,4 +1,6 @@
-"""A cluster for the tests of `kubernetes_api`: the stand-in, or a real one.
+"""What the tests of the platform share: a cluster, and the store on every back end.
+
+The cluster is a stand-in, or a real one.
 
 `LWMECPS_TEST_KUBECONFIG` names the kubeconfig of a real cluster with two nodes or more; the tests
 then make a namespace there and delete it. What a real cluster does not do on demand is skipped.
@@ -8,14 +10,55 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import mongomock
 import pytest
 from kubernetes import client
+from pymongo import MongoClient
 
+from lwmecps_gym.platform.database import Documents, MongoDocuments, SqliteDocuments, Store
 from lwmecps_gym.platform.kubernetes_api import KubernetesApi
+from lwmecps_gym.platform.models import new_id
 
 from ..kubernetes_server import KubernetesServer, RealCluster
 
 KUBECONFIG = os.environ.get("LWMECPS_TEST_KUBECONFIG")
+MONGODB_URL = os.environ.get("LWMECPS_TEST_MONGODB_URL")
+needs_mongodb = pytest.mark.skipif(
+    MONGODB_URL is None, reason="LWMECPS_TEST_MONGODB_URL names no MongoDB to test with"
+)
+
+Opener = Callable[[], Documents]
+
+
+@pytest.fixture(
+    params=["sqlite", "mongomock", pytest.param("mongodb", marks=needs_mongodb)],
+)
+def back_end(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    """A function that opens the same database again and again, as several processes would."""
+    if request.param == "sqlite":
+        yield lambda: SqliteDocuments(tmp_path / "store.sqlite3")
+    elif request.param == "mongomock":
+        server: MongoClient[dict[str, object]] = mongomock.MongoClient()
+        yield lambda: MongoDocuments(server, "lwmecps-test")
+    else:
+        assert MONGODB_URL is not None
+        url, database = MONGODB_URL, f"lwmecps-test-{new_id()}"
+        yield lambda: MongoDocuments.connect(url, database)
+        client: MongoClient[dict[str, object]] = MongoClient(url)
+        client.drop_database(database)
+        client.close()
+
+
+@pytest.fixture
+def documents(back_end: Opener) -> Iterator[Documents]:
+    opened = back_end()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(documents: Documents) -> Store:
+    return Store(documents)
 
 
 @pytest.fixture

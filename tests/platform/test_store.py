@@ -2,16 +2,13 @@
 
 import math
 import multiprocessing
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import mongomock
 import pytest
-from pymongo import MongoClient
 
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import (
@@ -37,43 +34,7 @@ from lwmecps_gym.platform.models import (
     now,
 )
 
-MONGODB_URL = os.environ.get("LWMECPS_TEST_MONGODB_URL")
-needs_mongodb = pytest.mark.skipif(
-    MONGODB_URL is None, reason="LWMECPS_TEST_MONGODB_URL names no MongoDB to test with"
-)
-
 Opener = Callable[[], Documents]
-
-
-@pytest.fixture(
-    params=["sqlite", "mongomock", pytest.param("mongodb", marks=needs_mongodb)],
-)
-def back_end(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
-    """A function that opens the same database again and again, as several processes would."""
-    if request.param == "sqlite":
-        yield lambda: SqliteDocuments(tmp_path / "store.sqlite3")
-    elif request.param == "mongomock":
-        server: MongoClient[dict[str, object]] = mongomock.MongoClient()
-        yield lambda: MongoDocuments(server, "lwmecps-test")
-    else:
-        assert MONGODB_URL is not None
-        url, database = MONGODB_URL, f"lwmecps-test-{new_id()}"
-        yield lambda: MongoDocuments.connect(url, database)
-        client: MongoClient[dict[str, object]] = MongoClient(url)
-        client.drop_database(database)
-        client.close()
-
-
-@pytest.fixture
-def documents(back_end: Opener) -> Iterator[Documents]:
-    opened = back_end()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def store(documents: Documents) -> Store:
-    return Store(documents)
 
 
 def a_task(**changes: object) -> TrainingTask:

@@ -20,6 +20,8 @@ COLLECTIONS: Mapping[str, tuple[str, ...]] = {
     "models": (),
     "versions": ("model_id", "task_id"),
     "deployments": (),
+    "api_keys": (),
+    "audit": ("who",),
 }
 """Every collection, with the fields that it is filtered by; a back end indexes those."""
 

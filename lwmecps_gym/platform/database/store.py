@@ -8,7 +8,10 @@ again. A process that dies between two writes leaves no half-written thing to be
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from lwmecps_gym.platform.database.documents import Document, Documents, Scalar, storable
+from lwmecps_gym.platform.database.audit import AuditLog
+from lwmecps_gym.platform.database.documents import Documents, Scalar
+from lwmecps_gym.platform.database.keys import ApiKeys
+from lwmecps_gym.platform.database.records import check_limit, document_of
 from lwmecps_gym.platform.errors import ConflictError, InvalidInputError, NotFoundError
 from lwmecps_gym.platform.models import (
     Deployment,
@@ -34,10 +37,16 @@ class Store:
 
     Args:
         documents: The back end.
+
+    Attributes:
+        keys: The keys of the API.
+        audit: Who changed what.
     """
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        self.keys = ApiKeys(documents)
+        self.audit = AuditLog(documents)
 
     def ping(self) -> None:
         """Return if the database answers."""
@@ -54,7 +63,7 @@ class Store:
             ConflictError: the id is taken.
             InvalidInputError: a value cannot be stored.
         """
-        self._documents.insert("tasks", _document(task))
+        self._documents.insert("tasks", document_of(task))
         return task
 
     def get_task(self, task_id: str) -> TrainingTask:
@@ -79,7 +88,7 @@ class Store:
         Returns:
             The tasks, and the cursor of the next page or None on the last.
         """
-        _check_limit(limit)
+        check_limit(limit)
         where: dict[str, Scalar] = {}
         if state is not None:
             where["state"] = state.value
@@ -106,7 +115,7 @@ class Store:
         changed = TrainingTask.model_validate(
             {**task.model_dump(), **changes, "id": task.id, "revision": task.revision + 1}
         )
-        if not self._documents.replace("tasks", _document(changed), task.revision):
+        if not self._documents.replace("tasks", document_of(changed), task.revision):
             current = self.get_task(task.id)
             raise ConflictError(
                 f"training task {task.id} is at revision {current.revision} by now, not"
@@ -124,11 +133,11 @@ class Store:
             expected = _metric_id(metric.task_id, metric.iteration)
             if metric.id != expected:
                 raise InvalidInputError(f"metric id {metric.id!r} must be {expected!r}")
-        self._documents.insert_many_once("metrics", [_document(metric) for metric in metrics])
+        self._documents.insert_many_once("metrics", [document_of(metric) for metric in metrics])
 
     def list_metrics(self, task_id: str, since: int = -1, limit: int = _PAGE) -> list[MetricRecord]:
         """Return the history of a task after iteration `since`, oldest first, at most `limit`."""
-        _check_limit(limit)
+        check_limit(limit)
         after = _metric_id(task_id, since) if since >= 0 else None
         found = self._documents.find("metrics", {"task_id": task_id}, after, limit)
         return [MetricRecord.model_validate(document) for document in found]
@@ -171,7 +180,7 @@ class Store:
                     metrics=dict(metrics),
                 )
                 try:
-                    self._documents.insert("versions", _document(version))
+                    self._documents.insert("versions", document_of(version))
                 except ConflictError:
                     self._publish(name, model_id, number)
                     continue
@@ -211,13 +220,13 @@ class Store:
             if current is None:
                 first = deployment.model_copy(update={"revision": 0})
                 try:
-                    self._documents.insert("deployments", _document(first))
+                    self._documents.insert("deployments", document_of(first))
                 except ConflictError:
                     continue
                 return first
             seen = current["revision"]
             changed = deployment.model_copy(update={"revision": seen + 1})
-            if self._documents.replace("deployments", _document(changed), seen):
+            if self._documents.replace("deployments", document_of(changed), seen):
                 return changed
 
     def get_deployment(self, model_id: str) -> Deployment:
@@ -253,7 +262,7 @@ class Store:
             if document is None:
                 model = ModelRecord(id=model_id, name=name, latest_version=number)
                 try:
-                    self._documents.insert("models", _document(model))
+                    self._documents.insert("models", document_of(model))
                 except ConflictError:
                     continue
                 return
@@ -263,7 +272,7 @@ class Store:
             changed = model.model_copy(
                 update={"latest_version": number, "revision": model.revision + 1}
             )
-            if self._documents.replace("models", _document(changed), model.revision):
+            if self._documents.replace("models", document_of(changed), model.revision):
                 return
 
     def _read(self, collection: str, record_id: str, kind: type[R], noun: str) -> R:
@@ -282,19 +291,9 @@ class Store:
                 return records
 
 
-def _document(record: Record) -> Document:
-    document: Document = storable(record.model_dump(mode="json"), type(record).__name__)
-    return document
-
-
 def _metric_id(task_id: str, iteration: int) -> str:
     return f"{task_id}/{iteration:010d}"
 
 
 def _version_id(model_id: str, version: int) -> str:
     return f"{model_id}/{version:06d}"
-
-
-def _check_limit(limit: int) -> None:
-    if limit < 1:
-        raise InvalidInputError(f"limit is {limit}; it must be at least 1")
