@@ -41,14 +41,12 @@ def compiled(function: Function) -> Function:
     dividing by zero gives infinity, as in NumPy. Nothing may be allocated: without that, Numba
     counts no references to the arrays, which takes longer than what is done with them.
     """
-    make: Any = numba.njit(
-        error_model="numpy",
-        fastmath={"contract"},
-        nogil=True,
-        forceinline=True,
-        **_UNCOUNTED,
-    )
-    return cast(Function, make(function))
+    return _compile(function, {"contract"})
+
+
+def summing(function: Function) -> Function:
+    """As `compiled`, for one whose sums may be added up in any order, as vectors need it."""
+    return _compile(function, {"contract", "reassoc", "nsz"})
 
 
 def entry(function: Function) -> Function:
@@ -59,3 +57,14 @@ def entry(function: Function) -> Function:
     except RuntimeError as error:  # no folder can be written
         _log.warning("every process compiles the environments anew (half a minute): %s", error)
     return cast(Function, dispatcher)
+
+
+def _compile(function: Function, fastmath: set[str]) -> Function:
+    make: Any = numba.njit(
+        error_model="numpy",
+        fastmath=fastmath,
+        nogil=True,
+        forceinline=True,
+        **_UNCOUNTED,
+    )
+    return cast(Function, make(function))

@@ -25,8 +25,8 @@ from lwmecps_gym.envs.compiled.memory import (
     Table,
     Visits,
 )
-from lwmecps_gym.envs.compiled.performance import FEW, evaluate
-from lwmecps_gym.envs.compiled.sojourn import BLOCK
+from lwmecps_gym.envs.compiled.performance import evaluate
+from lwmecps_gym.envs.compiled.sojourn import WIDE
 from lwmecps_gym.envs.encoding import (
     Encoding,
     FlatEncoding,
@@ -265,20 +265,15 @@ def _hosts(params: ClusterParams) -> Hosts:
 
 def _rooms(params: ClusterParams) -> tuple[Flows, Desk, Sight]:
     sites, nodes = params.rtt_ms.shape[1:]
-    services = params.rate.shape[1]
-    count, pairs = FEW + sites * nodes, services * nodes
+    count = sites * nodes + WIDE
     flows = Flows(
         rps=np.empty(count),
         rtt_ms=np.empty(count),
-        pair=np.empty(count, dtype=np.int64),
+        node=np.zeros(count, dtype=np.int64),
         site=np.empty(count, dtype=np.int64),
-        segment=np.zeros(services + 1, dtype=np.int64),
-        powers=np.empty(4 * count + BLOCK),
-        theta=np.empty(pairs),
-        slow=np.empty(pairs),
-        slow_ms=np.empty(pairs),
-        spent=np.empty(services),
-        late=np.empty(services),
+        theta=np.zeros(nodes),
+        slow=np.zeros(nodes),
+        slow_ms=np.zeros(nodes),
     )
     desk = Desk(
         load=np.zeros(nodes),

@@ -192,33 +192,25 @@ class Measured(NamedTuple):
 
 
 class Flows(NamedTuple):
-    """Flows of a cluster that wait to be settled, and the queues that they meet.
+    """Flows of one service, and the queues that they meet.
 
     Attributes:
         rps: requests/s, [F].
         rtt_ms: [F].
-        pair: s * N + n, [F].
+        node: where they go, [F].
         site: where they come from, while they are routed, [F].
-        segment: where the flows of a service begin, [S + 1].
-        powers: exponents and exponentials, at most four per flow, [4 F].
-        theta: of a pair's queue, [S * N], as `slow` and `slow_ms`; see `sojourn.prepare_queue`.
+        theta: of a node's queue, [N], as `slow` and `slow_ms`; see `sojourn.prepare_queue`.
         slow: share of the slow exponential.
         slow_ms: its part in the mean sojourn time.
-        spent: requests/s * ms of a service, [S].
-        late: requests/s of a service that miss the SLO, [S].
     """
 
     rps: Floats
     rtt_ms: Floats
-    pair: Ints
+    node: Ints
     site: Ints
-    segment: Ints
-    powers: Floats
     theta: Floats
     slow: Floats
     slow_ms: Floats
-    spent: Floats
-    late: Floats
 
 
 class Desk(NamedTuple):

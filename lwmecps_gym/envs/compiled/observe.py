@@ -79,18 +79,20 @@ def structured(
             services[b, s, 9] = _clip(rules.resources * limits.request[b, s, 0] / cpu * count_n)
             services[b, s, 10] = _clip(rules.migration * count_n)
             per_replica = share / rate
+            ready, room, within = pods.ready[b, s], pods.room[b, s], near.within[b, s]
+            utilisation, out = measured.utilisation[b, s], pairs[b, s]
             for n in range(count_n):
                 known = min(share * sight.near[n] / _LEAST, 1.0)  # 1, if there is any demand
-                pairs[b, s, n, 0] = pods.ready[b, s, n]
-                pairs[b, s, n, 1] = 0.0
-                pairs[b, s, n, 2] = measured.utilisation[b, s, n]
-                pairs[b, s, n, 3] = min(sight.nearest[n] * per_replica, LIMIT)
-                pairs[b, s, n, 4] = min(sight.rtt[n] * known, LIMIT)
-                pairs[b, s, n, 5] = sight.cumulated[n, near.within[b, s, n]] * known
-                pairs[b, s, n, 6] = pods.room[b, s, n]
+                out[n, 0] = ready[n]
+                out[n, 1] = 0.0
+                out[n, 2] = utilisation[n]
+                out[n, 3] = min(sight.nearest[n] * per_replica, LIMIT)
+                out[n, 4] = min(sight.rtt[n] * known, LIMIT)
+                out[n, 5] = sight.cumulated[n, within[n]] * known
+                out[n, 6] = room[n]
             if starting > 0:
                 for n in range(count_n):
-                    pairs[b, s, n, 1] = starting_on(pods, b, s, n)
+                    out[n, 1] = starting_on(pods, b, s, n)
         _write_mask(limits, pods, b, moves, services.shape[1], nodes.shape[1], mask[b])
 
 
@@ -174,14 +176,17 @@ def _write_mask(
     for s in range(services):
         more = pods.total[b, s] < limits.max_replicas[s]
         fewer = pods.total[b, s] > limits.min_replicas[s]
-        place, remove = 1 + s * wide_n, 1 + (wide_s + s) * wide_n
+        room, ready = pods.room[b, s], pods.ready[b, s]
+        place = mask[1 + s * wide_n :]
         for n in range(nodes):
-            mask[place + n] = pods.room[b, s, n] and more
-            mask[remove + n] = pods.ready[b, s, n] > 0 and fewer
+            place[n] = room[n] & more
+        remove = mask[1 + (wide_s + s) * wide_n :]
+        for n in range(nodes):
+            remove[n] = (ready[n] > 0) & fewer
         if pods.starting[b, s] > 0 and fewer:
             for n in range(nodes):
                 if starting_on(pods, b, s, n) > 0:
-                    mask[remove + n] = 1
+                    remove[n] = 1
         if moves:
             for n in range(nodes):
                 move = 1 + 2 * wide_s * wide_n + (s * wide_n + n) * (wide_n - 1)

@@ -18,9 +18,6 @@ from lwmecps_gym.envs.compiled.memory import (
 from lwmecps_gym.envs.compiled.routing import find_hosts, send_close, spill_over
 from lwmecps_gym.envs.compiled.sojourn import prepare_queue, settle
 
-FEW = 64
-"""Flows are settled when this many wait, or at the cluster's end."""
-
 
 @entry
 def evaluate(
@@ -42,7 +39,7 @@ def evaluate(
     mean latency, the violated and the failed share. With `only_fresh` it is the interval before the
     first one, in the clusters that have just begun, and nothing is written to `outcome`.
     """
-    batch, services, nodes = pods.ready.shape
+    batch, services, _ = pods.ready.shape
     ahead = 0 if only_fresh else 1
     for b in range(batch):
         if only_fresh and not measured.fresh[b]:
@@ -60,8 +57,6 @@ def evaluate(
         for u in range(len(requests)):
             offered += requests[u]
         failed = total = spent = late = 0.0
-        flows.segment[0] = 0
-        unsettled = end = flows.segment[0]
         for s in range(services):
             ready, first, first_rtt_ms = (
                 pods.ready[b, s],
@@ -82,21 +77,17 @@ def evaluate(
                     desk,
                 )
             hosts = routes.hosts[b, s, : routes.host_count[b, s]]
-            mu, pair = rate[s], s * nodes
-            flows.segment[s] = end
+            mu, wanted = rate[s], shares[s] * offered
             for n in hosts:
                 desk.load[n] = 0.0
                 desk.space[n] = rules.utilisation_cap * ready[n] * mu
-            lost = 0.0
+            end, lost = 0, 0.0
             if len(hosts) == 0:
-                lost = shares[s] * offered
+                lost = wanted
             elif not rules.prefer_close:
-                end, lost = _spread(
-                    pair, end, shares[s], requests, hosts, ready, rtt_ms, flows, desk
-                )
+                end, lost = _spread(shares[s], requests, hosts, ready, rtt_ms, flows, desk)
             else:
-                begin = end
-                end = send_close(pair, begin, shares[s], requests, first, first_rtt_ms, flows, desk)
+                end = send_close(shares[s], requests, first, first_rtt_ms, flows, desk)
                 full = False
                 for n in hosts:
                     full = full or desk.load[n] > desk.space[n]
@@ -104,8 +95,6 @@ def evaluate(
                     for n in hosts:
                         desk.load[n] = 0.0
                     end, lost = spill_over(
-                        pair,
-                        begin,
                         shares[s],
                         requests,
                         hosts,
@@ -118,7 +107,7 @@ def evaluate(
             inverse_mu = 1 / mu
             for n in hosts:
                 measured.utilisation[b, s, n] = prepare_queue(
-                    pair + n,
+                    n,
                     rules.shared_queue,
                     ready[n],
                     mu,
@@ -127,19 +116,13 @@ def evaluate(
                     flows,
                 )
                 desk.space[n] = 0.0
-            failed += lost
-            flows.spent[s] = lost * rules.timeout_ms
-            flows.late[s] = 0.0
-            if end >= FEW or s == services - 1:
-                flows.segment[s + 1] = end
-                settle(unsettled, s + 1, rate, slo_ms, rules.timeout_ms, flows)
-                unsettled, end = s + 1, flows.segment[0]
-        for s in range(services):
-            wanted = shares[s] * offered
+            spent_here, late_here = settle(end, mu, slo_ms[s], rules.timeout_ms, flows)
+            spent_here += lost * rules.timeout_ms
+            measured.latency_ms[b, s] = spent_here / max(wanted, 1e-300)
             total += wanted
-            spent += flows.spent[s]
-            late += flows.late[s]
-            measured.latency_ms[b, s] = flows.spent[s] / max(wanted, 1e-300)
+            spent += spent_here
+            late += late_here
+            failed += lost
         measured.fresh[b] = False
         if not only_fresh:
             scale = 1 / max(total, 1e-300)
@@ -150,8 +133,6 @@ def evaluate(
 
 @compiled
 def _spread(
-    pair: int,
-    begin: int,
     share: float,
     requests: Floats,
     hosts: Shorts,
@@ -166,7 +147,7 @@ def _spread(
         total += ready[n]
     for u in range(len(requests)):
         offered += share * requests[u]
-    end, admitted = begin, 0.0
+    end, admitted = 0, 0.0
     for n in hosts:
         part = ready[n] / total
         part *= min(1.0, desk.space[n] / max(offered * part, 1e-300))
@@ -174,7 +155,7 @@ def _spread(
         desk.load[n] = offered * part
         for u in range(len(requests)):
             flows.rps[end] = share * requests[u] * part
-            flows.pair[end] = pair + n
+            flows.node[end] = n
             flows.rtt_ms[end] = rtt_ms[n, u]
             end += 1
     return end, max(0.0, 1 - admitted) * offered

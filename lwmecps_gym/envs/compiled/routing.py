@@ -59,8 +59,6 @@ def find_hosts(
 
 @compiled
 def send_close(
-    pair: int,
-    begin: int,
     share: float,
     requests: Floats,
     first: Shorts,
@@ -68,13 +66,11 @@ def send_close(
     flows: Flows,
     desk: Desk,
 ) -> int:
-    """Send all of a service to the nearest hosts; return where its flows end.
+    """Send all of a service to the nearest hosts; return the number of its flows.
 
     These are the flows of `prefer_close` if no host is asked for more than it has room for.
 
     Args:
-        pair: S * N number of the service's first pair.
-        begin: where its flows begin.
         share: of the service in the requests of each site.
         requests: of each site, requests/s, [U].
         first: as `find_hosts` left it.
@@ -86,16 +82,14 @@ def send_close(
         rps = share * requests[u]
         n = first[u]
         desk.load[n] += rps
-        flows.rps[begin + u] = rps
-        flows.pair[begin + u] = pair + n
-        flows.rtt_ms[begin + u] = first_rtt_ms[u]
-    return begin + len(requests)
+        flows.rps[u] = rps
+        flows.node[u] = n
+        flows.rtt_ms[u] = first_rtt_ms[u]
+    return len(requests)
 
 
 @compiled
 def spill_over(
-    pair: int,
-    begin: int,
     share: float,
     requests: Floats,
     hosts: Shorts,
@@ -105,15 +99,13 @@ def spill_over(
     flows: Flows,
     desk: Desk,
 ) -> tuple[int, float]:
-    """Send a service as `prefer_close` does; return where its flows end, and what finds no room.
+    """Send a service as `prefer_close` does; return how many flows, and what finds no room.
 
     The k-th round is that of the sites whose k-th nearest node is a host with room left; other
     sites have nothing to ask for in it. A site waits in a list for the round of its next such host.
 
     Args:
-        pair: as in `send_close`, and so the next three.
-        begin: where its flows begin.
-        share: of the service.
+        share: as in `send_close`, and so the next.
         requests: of each site.
         hosts: of the service, and for each site the `first`.
         first: as `find_hosts` left it.
@@ -135,7 +127,7 @@ def spill_over(
     for h in range(open_hosts):
         desk.open_hosts[h] = hosts[h]
     waiting = len(requests)
-    end = begin
+    end = 0
     k = 0
     while waiting > 0 and open_hosts > 0:
         asked_nodes = 0
@@ -168,7 +160,7 @@ def spill_over(
             if taken > 0.0:
                 desk.load[n] += taken
                 flows.rps[end] = taken
-                flows.pair[end] = pair + n
+                flows.node[end] = n
                 flows.site[end] = u
                 end += 1
             waiting -= 1
@@ -186,8 +178,8 @@ def spill_over(
                     lost += left[u]
             u = after
         k += 1
-    for i in range(begin, end):  # apart from the lists, so that the processor can look far ahead
-        flows.rtt_ms[i] = rtt_ms[flows.pair[i] - pair, flows.site[i]]
+    for i in range(end):  # apart from the lists, so that the processor can look far ahead
+        flows.rtt_ms[i] = rtt_ms[flows.node[i], flows.site[i]]
     while waiting > 0:  # for a host that had room when they began to wait
         u = queue[k]
         while u >= 0:
