@@ -73,10 +73,15 @@ class NetworkScorer:
     """A network behind arrays."""
 
     def __init__(self, config: NetworkConfig | AnySizeConfig, tensors: Arrays) -> None:
-        self.network: ScoreNetwork | AnySizeNetwork = (
-            ScoreNetwork(config) if isinstance(config, NetworkConfig) else AnySizeNetwork(config)
-        )
-        self.network.load_state_dict({name: torch.from_numpy(v) for name, v in tensors.items()})
+        # No memory for sizes that a manifest only claims: the network takes the tensors themselves.
+        with torch.device("meta"):
+            self.network: ScoreNetwork | AnySizeNetwork = (
+                ScoreNetwork(config)
+                if isinstance(config, NetworkConfig)
+                else AnySizeNetwork(config)
+            )
+        weights = {name: torch.from_numpy(values).float() for name, values in tensors.items()}
+        self.network.load_state_dict(weights, assign=True)
         self.network.eval()
 
     @classmethod

@@ -26,7 +26,7 @@ from lwmecps_gym.envs.scenario import Scenario, load_scenario
 from lwmecps_gym.platform.artifacts import ArtifactStore
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import open_store
-from lwmecps_gym.platform.models import ModelVersion, TrainingTask
+from lwmecps_gym.platform.models import Lineage, ModelVersion, TrainingTask
 from lwmecps_gym.platform.task_run import TaskRun
 from lwmecps_gym.platform.wandb_config import Tracker
 
@@ -160,6 +160,13 @@ def run_task(settings: Settings, task_id: str) -> ModelVersion:
                 task_id=task_id,
                 digest=artifact,
                 metrics=metrics,
+                lineage=Lineage.of(
+                    run.task.scenario,
+                    run.task.env,
+                    parameters=run.task.parameters,
+                    total_episodes=run.task.total_episodes,
+                    seed=run.task.seed,
+                ),
             )
             directory = ArtifactStore(settings.data_dir / "artifacts").path(artifact)
             tracker.log_model(

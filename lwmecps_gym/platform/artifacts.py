@@ -14,7 +14,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -73,7 +75,7 @@ class ArtifactStore:
             StoreUnavailableError: the folder cannot be written, or the disk is full.
         """
         for name, content in files.items():
-            _check_file(name, content)
+            check_file(name, content)
         hashes = {
             name: {"sha256": _sha256(content), "bytes": len(content)}
             for name, content in files.items()
@@ -82,7 +84,9 @@ class ArtifactStore:
         digest = _sha256(described)
         target = self._root / digest
         try:
-            if not target.is_dir():
+            if target.is_dir():
+                os.utime(target)  # young again: see remove_unused
+            else:
                 self._write(target, {**files, MANIFEST: described})
         except OSError as error:
             raise StoreUnavailableError(
@@ -119,13 +123,71 @@ class ArtifactStore:
                 message names the file and both hashes.
             NotFoundError: there is no such artifact.
         """
+        files = self.files(digest)
+        manifest: dict[str, Any] = json.loads(files[MANIFEST])
+        return load_tensors(files[WEIGHTS]) if WEIGHTS in files else {}, manifest
+
+    def files(self, digest: str) -> dict[str, bytes]:
+        """Read the files of an artifact by name, its manifest among them; checked as by `load`.
+
+        Raises:
+            InvalidInputError: as `load`.
+            NotFoundError: there is no such artifact.
+        """
         folder = self.path(digest)
-        manifest: dict[str, Any] = json.loads(_read(folder / MANIFEST, digest))
-        contents = {
-            name: _read(folder / name, described["sha256"])
-            for name, described in manifest["files"].items()
+        described = _read(folder / MANIFEST, digest)
+        files = {
+            name: _read(folder / name, stated["sha256"])
+            for name, stated in json.loads(described)["files"].items()
         }
-        return load_tensors(contents[WEIGHTS]) if WEIGHTS in contents else {}, manifest
+        return {MANIFEST: described, **files}
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """Give a folder beside the artifacts, which is gone with all in it after the block.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be made.
+        """
+        folder = self._root / f".work-{uuid4().hex}"
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"the folder {folder} cannot be made: {error};"
+                " see that the disk has room and can be written"
+            ) from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def remove_unused(self, used: Set[str], older_than_s: float = 3600.0) -> list[str]:
+        """Remove artifacts that no version is made of, and what writers left that died.
+
+        Args:
+            used: Digests to keep.
+            older_than_s: Younger ones stay too, for whoever wrote them may be about to register
+                them; an artifact that is put again is young again.
+
+        Returns:
+            The names of the folders removed.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be read or changed.
+        """
+        removed = []
+        try:
+            for folder in self._root.iterdir() if self._root.is_dir() else ():
+                old = time.time() - folder.stat().st_mtime > older_than_s
+                if old and folder.is_dir() and folder.name not in used:
+                    shutil.rmtree(folder)
+                    removed.append(folder.name)
+        except FileNotFoundError:  # another one removes at the same time, and goes on
+            return removed
+        except OSError as error:
+            raise StoreUnavailableError(f"{self._root} cannot be tidied: {error}") from error
+        return removed
 
     def _write(self, target: Path, files: Mapping[str, bytes]) -> None:
         """Make a folder appear with all its files on the disk, unless it is there by then."""
@@ -170,8 +232,13 @@ def encode_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:
         ) from error
 
 
-def _check_file(name: str, content: bytes) -> None:
-    """Refuse a file that is not what a model may hold: nothing that could run when it is read."""
+def check_file(name: str, content: bytes) -> None:
+    """Refuse a file that is not what a model may hold: nothing that could run when it is read.
+
+    Raises:
+        InvalidInputError: its name is none of a `.safetensors` or `.json` file, or its content is
+            of another kind.
+    """
     if name == MANIFEST or Path(name).name != name:
         raise InvalidInputError(f"a model's file cannot be named {name!r}")
     try:

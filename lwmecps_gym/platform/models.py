@@ -1,11 +1,13 @@
-"""The records that the platform keeps: tasks, metrics, models, versions, deployments."""
+"""The records that the platform keeps: tasks, metrics, models, versions, aliases, deployments."""
 
+import hashlib
+import json
 import re
 import secrets
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -111,16 +113,53 @@ class MetricRecord(Record):
     values: dict[str, float]
 
 
+Tags = dict[
+    Annotated[str, Field(min_length=1, max_length=63)], Annotated[str, Field(max_length=250)]
+]
+"""A user's own notes, by name."""
+
+
+class Lineage(BaseModel):
+    """What a model version comes from; with the code, enough to train it again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scenario: str = Field(description="Name of the scenario.")
+    scenario_sha256: str = Field(description="SHA-256 of the whole scenario as sorted JSON.")
+    env: str
+    parameters: dict[str, Any]
+    total_episodes: int | None = None
+    seed: int | None = None
+    parent: str | None = Field(
+        default=None, description="MODEL:VERSION that its training began with; null: with nothing."
+    )
+
+    @classmethod
+    def of(cls, scenario: dict[str, Any], env: str, **rest: Any) -> Self:
+        """Describe a training on a scenario, given in full."""
+        text = json.dumps(scenario, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        name = str(scenario.get("name", ""))
+        return cls(scenario=name, scenario_sha256=digest, env=env, **rest)
+
+
 class ModelRecord(Record):
-    """A named model: what its versions have in common. `id` is the slug of the name."""
+    """A named model: what its versions have in common. `id` is the slug of the name.
+
+    Numbers are never given twice: a model that was deleted and made again goes on counting.
+    """
 
     name: str
     latest_version: int = 0
+    deleted_through: int = Field(
+        default=0, description="Versions up to this one went when the model was deleted."
+    )
+    tags: Tags = Field(default_factory=dict)
     created_at: datetime = Field(default_factory=now)
 
 
 class ModelVersion(Record):
-    """One trained version of a model. `id` is `{model_id}/{version:06d}`."""
+    """One version of a model. `id` is `{model_id}/{version:06d}`."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -130,15 +169,54 @@ class ModelVersion(Record):
     task_id: str | None
     digest: str = Field(description="SHA-256 that addresses the artifact (weights and manifest).")
     metrics: dict[str, float] = Field(default_factory=dict)
+    lineage: Lineage | None = None
+    tags: Tags = Field(default_factory=dict)
     created_at: datetime = Field(default_factory=now)
+    deleted_at: datetime | None = None
 
 
-class Deployment(Record):
-    """The wish that a model version answers requests. `id` is the model's id."""
+class AliasChange(BaseModel):
+    """One move of an alias; None where it named nothing."""
+
+    time: datetime = Field(default_factory=now)
+    by: str
+    from_version: int | None
+    to_version: int | None
+
+
+class Alias(Record):
+    """A name for a version of a model, and where it pointed before.
+
+    `id` is `{model_id}/{name}`. A removed alias names no version and keeps its history.
+    """
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     model_id: str
-    version: int
+    name: str
+    version: int | None
+    history: list[AliasChange] = Field(default_factory=list)
+
+
+class DeploymentChange(BaseModel):
+    """One change of what answers for a model; version None: nothing does."""
+
+    time: datetime = Field(default_factory=now)
+    by: str
+    action: Literal["deploy", "undeploy", "rollback"]
+    version: int | None
+
+
+class Deployment(Record):
+    """The wish that a model version answers requests, and the wishes before. `id` is the model's.
+
+    Version None: the model is not deployed any more.
+    """
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model_id: str
+    version: int | None
     mode: str = "serve"
     deployed_at: datetime = Field(default_factory=now)
+    history: list[DeploymentChange] = Field(default_factory=list)

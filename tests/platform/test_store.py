@@ -25,7 +25,6 @@ from lwmecps_gym.platform.errors import (
     StoreUnavailableError,
 )
 from lwmecps_gym.platform.models import (
-    Deployment,
     MetricRecord,
     ModelVersion,
     TaskState,
@@ -92,7 +91,7 @@ def test_what_does_not_exist_is_not_found(store: Store) -> None:
     with pytest.raises(NotFoundError, match="nobody"):
         store.get_deployment("nobody")
     with pytest.raises(NotFoundError, match="nobody"):
-        store.delete_deployment("nobody")
+        store.undeploy("nobody", by="me")
     with pytest.raises(NotFoundError, match="nobody"):
         store.update_task(a_task(id="nobody"), episode=1)
 
@@ -298,32 +297,13 @@ def test_a_task_that_repeats_its_call_gets_the_same_version(documents: Documents
     assert add("task-2").version == 2
 
 
-def test_a_deployment_is_put_read_changed_and_removed(store: Store) -> None:
-    wish = Deployment(id="peak", model_id="peak", version=1)
-    assert store.put_deployment(wish).revision == 0
-    changed = store.put_deployment(wish.model_copy(update={"version": 2, "mode": "shadow"}))
-    assert (changed.version, changed.revision) == (2, 1)
-    assert store.get_deployment("peak") == changed
-    assert store.list_deployments() == [changed]
-    store.delete_deployment("peak")
-    assert store.list_deployments() == []
-
-
-def test_of_threads_putting_a_deployment_none_fails_and_each_counts(store: Store) -> None:
-    wishes = [Deployment(id="peak", model_id="peak", version=n + 1) for n in range(12)]
-    with ThreadPoolExecutor(6) as threads:
-        made = list(threads.map(store.put_deployment, wishes))
-    assert sorted(d.revision for d in made) == list(range(12))
-    assert store.get_deployment("peak") == max(made, key=lambda d: d.revision)
-
-
 def test_a_store_that_is_opened_again_has_everything(back_end: Opener) -> None:
     before = back_end()
     store = Store(before)
     task = store.create_task(a_task())
     store.append_metrics([a_metric(task.id, 0)])
     version = add_version(store, "a" * 64)
-    deployment = store.put_deployment(Deployment(id="evening-peak", model_id="x", version=1))
+    deployment = store.deploy("evening-peak", by="me")
     if isinstance(before, SqliteDocuments):
         before.close()
 

@@ -6,24 +6,13 @@ unless the id is taken, replace if nobody was first, and read in the order of th
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from lwmecps_gym.platform.errors import InvalidInputError
 
 Document = dict[str, Any]
 Scalar = str | int
-
-COLLECTIONS: Mapping[str, tuple[str, ...]] = {
-    "tasks": ("state", "model_type"),
-    "metrics": ("task_id",),
-    "models": (),
-    "versions": ("model_id", "task_id"),
-    "deployments": (),
-    "api_keys": (),
-    "audit": ("who",),
-}
-"""Every collection, with the fields that it is filtered by; a back end indexes those."""
 
 
 class Documents(Protocol):
@@ -63,11 +52,18 @@ class Documents(Protocol):
         """Return the documents whose top-level fields equal `where`, ordered by id.
 
         Args:
-            collection: One of COLLECTIONS.
+            collection: One of `migrations.COLLECTIONS`.
             where: Field and value; all must be equal.
             after: Only ids beyond this one, in the direction of reading.
             limit: At most so many, at least 1.
             descending: Read from the greatest id to the least.
+        """
+
+    def load(self, documents: Iterable[tuple[str, Document]]) -> None:
+        """Fill an empty store with documents, each with its collection: all of them or none.
+
+        Raises:
+            ConflictError: the store is not empty, or an id is there twice.
         """
 
     def ping(self) -> None:

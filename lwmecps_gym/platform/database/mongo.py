@@ -1,16 +1,29 @@
 """Documents in MongoDB, for any number of machines."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, MongoClient
 from pymongo.errors import BulkWriteError, ConfigurationError, DuplicateKeyError, PyMongoError
 
-from lwmecps_gym.platform.database.documents import COLLECTIONS, Document, Scalar
-from lwmecps_gym.platform.errors import ConflictError, InvalidInputError, StoreUnavailableError
+from lwmecps_gym.platform.database.documents import Document, Scalar
+from lwmecps_gym.platform.database.migrations import COLLECTIONS, MIGRATIONS, missing_steps
+from lwmecps_gym.platform.errors import (
+    ConflictError,
+    InvalidInputError,
+    LwmecpsError,
+    StoreUnavailableError,
+)
 
 _DUPLICATE_KEY = 11000
+_SCHEMA = "schema"
+"""Collection, and id of its one document, that knows which steps the database has taken."""
+_MOST_CONNECTIONS = 20
+"""Of one process."""
+_LOADED_AT_ONCE = 500
 
 
 class MongoDocuments:
@@ -21,25 +34,49 @@ class MongoDocuments:
         database: The name of the database.
 
     Raises:
-        StoreUnavailableError: the server does not answer.
+        StoreUnavailableError: the server does not answer, or an import did not finish.
+        InvalidInputError: a newer version of the platform made the database.
     """
 
-    def __init__(self, client: MongoClient[Document], database: str) -> None:
+    def __init__(
+        self, client: MongoClient[Document], database: str, *, clear_unfinished: bool = False
+    ) -> None:
         self._client = client
         self._database = client[database]
+        self._where = f"MongoDB database {database}"
         with _errors():
-            for collection, fields in COLLECTIONS.items():
-                for field in fields:
-                    self._database[collection].create_index([(field, ASCENDING), ("_id", 1)])
+            known = self._database[_SCHEMA].find_one({"_id": _SCHEMA}) or {}
+            steps = missing_steps(known.get("version", 0), self._where)
+            for step in steps:
+                for collection, fields in step.items():
+                    for field in fields:
+                        self._database[collection].create_index([(field, ASCENDING), ("_id", 1)])
+            if steps:
+                self._set_schema({"$max": {"version": len(MIGRATIONS)}})
+            if known.get("importing") and clear_unfinished:
+                self._clear()
+            elif known.get("importing"):
+                raise StoreUnavailableError(
+                    f"{self._where} holds an import that is going on or was cut short; wait for "
+                    "it, or repeat it by `lwmecps store import --clear-unfinished FILE`"
+                )
 
     @classmethod
-    def connect(cls, url: str, database: str, answer_within_s: float = 5.0) -> "MongoDocuments":
+    def connect(
+        cls,
+        url: str,
+        database: str,
+        answer_within_s: float = 5.0,
+        *,
+        clear_unfinished: bool = False,
+    ) -> "MongoDocuments":
         """Open a database by its connection string.
 
         Args:
             url: `mongodb://...` or `mongodb+srv://...`.
             database: The name of the database.
             answer_within_s: How long to look for a server that takes writes, in seconds.
+            clear_unfinished: Remove what an import left that was cut short.
 
         Raises:
             InvalidInputError: the connection string is wrong.
@@ -52,13 +89,17 @@ class MongoDocuments:
                 serverSelectionTimeoutMS=milliseconds,
                 connectTimeoutMS=milliseconds,
                 socketTimeoutMS=4 * milliseconds,
+                waitQueueTimeoutMS=4 * milliseconds,
+                maxPoolSize=_MOST_CONNECTIONS,
+                retryWrites=True,
+                retryReads=True,
                 appname="lwmecps-gym",
             )
         except (ConfigurationError, ValueError) as error:
             raise InvalidInputError(f"MONGODB_URL cannot be used: {error}") from error
         try:
-            return cls(client, database)
-        except StoreUnavailableError:
+            return cls(client, database, clear_unfinished=clear_unfinished)
+        except LwmecpsError:
             client.close()
             raise
 
@@ -119,10 +160,42 @@ class MongoDocuments:
             found = list(self._database[collection].find(query).sort("_id", order).limit(limit))
         return [_from_mongo(document) for document in found]
 
+    def load(self, documents: Iterable[tuple[str, Document]]) -> None:
+        """Fill an empty store; until it is full, others who open it are refused."""
+        with _errors():
+            for collection in COLLECTIONS:
+                if self._database[collection].find_one({}) is not None:
+                    raise ConflictError(f"{self._where} is not empty: it has {collection}")
+            self._set_schema({"$set": {"importing": True}})
+        try:
+            rest = iter(documents)
+            while batch := list(islice(rest, _LOADED_AT_ONCE)):
+                for collection, group in groupby(batch, key=itemgetter(0)):
+                    with _errors():
+                        self._database[collection].insert_many([_to_mongo(d) for _, d in group])
+        except BaseException as error:
+            with _errors():
+                self._clear()
+            if isinstance(error, StoreUnavailableError) and isinstance(
+                error.__cause__, BulkWriteError
+            ):
+                raise ConflictError(f"{self._where}: an id is there twice") from error
+            raise
+        with _errors():
+            self._set_schema({"$unset": {"importing": True}})
+
     def ping(self) -> None:
         """Return if the server answers."""
         with _errors():
             self._database.command("ping")
+
+    def _clear(self) -> None:
+        for collection in COLLECTIONS:
+            self._database[collection].delete_many({})
+        self._set_schema({"$unset": {"importing": True}})
+
+    def _set_schema(self, change: Document) -> None:
+        self._database[_SCHEMA].update_one({"_id": _SCHEMA}, change, upsert=True)
 
     def close(self) -> None:
         """Close the connections; the object is of no use afterwards."""

@@ -10,11 +10,12 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lwmecps_gym.platform.database.documents import COLLECTIONS, Document, Scalar
+from lwmecps_gym.platform.database.documents import Document, Scalar
+from lwmecps_gym.platform.database.migrations import COLLECTIONS, MIGRATIONS, missing_steps
 from lwmecps_gym.platform.errors import ConflictError, StoreUnavailableError
 
 
@@ -27,6 +28,7 @@ class SqliteDocuments:
 
     Raises:
         StoreUnavailableError: the file cannot be opened, or is not a SQLite database.
+        InvalidInputError: a newer version of the platform made it.
     """
 
     def __init__(self, path: Path, busy_timeout_s: float = 5.0) -> None:
@@ -37,16 +39,7 @@ class SqliteDocuments:
                 path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
             )
             self._switch_to_wal(deadline=time.monotonic() + busy_timeout_s)
-            for collection, fields in COLLECTIONS.items():
-                self._connection.execute(
-                    f"CREATE TABLE IF NOT EXISTS {collection}"
-                    " (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, body TEXT NOT NULL)"
-                )
-                for field in fields:
-                    self._connection.execute(
-                        f"CREATE INDEX IF NOT EXISTS {collection}_{field}"
-                        f" ON {collection} ({_extract(field)}, id)"
-                    )
+            self._migrate()
 
     def insert(self, collection: str, document: Document) -> None:
         """Add a document; ConflictError when its id is taken."""
@@ -110,6 +103,23 @@ class SqliteDocuments:
             [*values, limit],
         )
 
+    def load(self, documents: Iterable[tuple[str, Document]]) -> None:
+        """Fill an empty store in one transaction."""
+        try:
+            with self._errors(), self._lock, self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                for collection in COLLECTIONS:
+                    if self._connection.execute(f"SELECT 1 FROM {collection} LIMIT 1").fetchone():
+                        raise ConflictError(
+                            f"the store {self._path} is not empty: it has {collection}"
+                        )
+                for collection, document in documents:
+                    self._connection.execute(
+                        f"INSERT INTO {collection} VALUES (?, ?, ?)", _row(document)
+                    )
+        except sqlite3.IntegrityError as error:
+            raise ConflictError(f"an id is there twice: {error}") from error
+
     def ping(self) -> None:
         """Return if the file can be read."""
         with self._errors(), self._lock:
@@ -125,6 +135,27 @@ class SqliteDocuments:
             rows = self._connection.execute(statement, values).fetchall()
         return [json.loads(body) for (body,) in rows]
 
+    def _migrate(self) -> None:
+        """Take the steps that the file has not taken; nothing is written where there are none."""
+        execute = self._connection.execute
+        if not missing_steps(execute("PRAGMA user_version").fetchone()[0], f"store {self._path}"):
+            return
+        with self._connection:
+            execute("BEGIN IMMEDIATE")
+            taken = execute("PRAGMA user_version").fetchone()[0]
+            for step in missing_steps(taken, f"store {self._path}"):
+                for collection, fields in step.items():
+                    execute(
+                        f"CREATE TABLE IF NOT EXISTS {collection}"
+                        " (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, body TEXT NOT NULL)"
+                    )
+                    for field in fields:
+                        execute(
+                            f"CREATE INDEX IF NOT EXISTS {collection}_{field}"
+                            f" ON {collection} ({_extract(field)}, id)"
+                        )
+            execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
     def _switch_to_wal(self, deadline: float) -> None:
         """Turn the write-ahead log on.
 
@@ -133,7 +164,9 @@ class SqliteDocuments:
         """
         while True:
             try:
-                self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                (mode,) = self._connection.execute("PRAGMA journal_mode").fetchone()
+                if mode != "wal":
+                    self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
                 return
             except sqlite3.OperationalError:
                 if time.monotonic() > deadline:

@@ -58,8 +58,7 @@ async def deploy_model(
     version = await run_in_threadpool(services.store.get_version, model_id, wish.version)
     await services.policies.load(model_id, version.version)
     deployment = await run_in_threadpool(
-        services.store.put_deployment,
-        Deployment(id=model_id, model_id=model_id, version=version.version, mode=wish.mode),
+        services.store.deploy, model_id, version.version, by="api", mode=wish.mode
     )
     return DeploymentView.of(deployment)
 
@@ -69,7 +68,7 @@ async def undeploy_model(model_id: str, services: ServicesDep) -> ModelView:
     """Let a model answer no more."""
     model = await run_in_threadpool(services.store.get_model, model_id)
     await _deployed(services, model_id)
-    await run_in_threadpool(services.store.delete_deployment, model_id)
+    await run_in_threadpool(services.store.undeploy, model_id, by="api")
     return ModelView.of(model, None)
 
 
@@ -95,6 +94,7 @@ async def read_model_metrics(model_id: str, services: ServicesDep) -> ModelMetri
 async def predict(model_id: str, body: DecisionRequest, services: ServicesDep) -> Decision:
     """Ask a deployed model for a decision."""
     deployment = await _deployed(services, model_id)
+    assert deployment.version is not None
     return await services.policies.predict(model_id, deployment.version, body)
 
 

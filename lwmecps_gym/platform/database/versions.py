@@ -1,0 +1,210 @@
+"""Models and their versions in the store."""
+
+from collections.abc import Mapping
+
+from lwmecps_gym.platform.database.documents import Scalar
+from lwmecps_gym.platform.database.records import Records, document_of
+from lwmecps_gym.platform.errors import ConflictError, NotFoundError
+from lwmecps_gym.platform.models import Alias, Lineage, ModelRecord, ModelVersion, slug
+
+VersionName = int | str | None
+"""A version's number, as such or in digits; an alias; `latest`, which None is too."""
+
+LATEST = "latest"
+
+
+class Versions(Records):
+    """The part of the store that knows models and their versions."""
+
+    def add_version(
+        self,
+        name: str,
+        *,
+        model_type: str,
+        task_id: str | None,
+        digest: str,
+        metrics: Mapping[str, float],
+        lineage: Lineage | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> ModelVersion:
+        """Add the next version of a model, and the model with its first version.
+
+        The version is written whole before the model points at it, and until then nobody sees it.
+        Whoever finds a version whose writer died in between publishes it and takes the next number,
+        so numbers are consecutive. A repeated call with the same task and digest gives the same
+        version, so that a caller who got an error may call again.
+
+        Args:
+            name: The model's name; its slug is the model's id.
+            model_type: The algorithm that trained it.
+            task_id: The task that trained it, if one did.
+            digest: The address of its artifact, which must be in its place already.
+            metrics: What it reached.
+            lineage: What it comes from.
+            tags: Notes on it.
+        """
+        model_id = slug(name)
+        while True:
+            model = self._find("models", model_id, ModelRecord)
+            latest, gone = (model.latest_version, model.deleted_through) if model else (0, 0)
+            version = self._version_of_task(model_id, task_id, digest, gone)
+            if version is None:
+                number = latest + 1
+                version = ModelVersion(
+                    id=version_id(model_id, number),
+                    model_id=model_id,
+                    version=number,
+                    model_type=model_type,
+                    task_id=task_id,
+                    digest=digest,
+                    metrics=dict(metrics),
+                    lineage=lineage,
+                    tags=dict(tags or {}),
+                )
+                try:
+                    self._documents.insert("versions", document_of(version))
+                except ConflictError:
+                    self._publish(name, model_id, number)
+                    continue
+            self._publish(name, model_id, version.version)
+            return version
+
+    def get_model(self, model_id: str) -> ModelRecord:
+        """Return a model; NotFoundError if there is none."""
+        model = self._find("models", model_id, ModelRecord)
+        if model is None or not _there(model):
+            raise NotFoundError(f"there is no model {model_id!r}; list them to see which exist")
+        return model
+
+    def list_models(self) -> list[ModelRecord]:
+        """Return all models, ordered by id."""
+        return [model for model in self._read_all("models", {}, ModelRecord) if _there(model)]
+
+    def get_version(self, model_id: str, version: VersionName = None) -> ModelVersion:
+        """Return a version of a model.
+
+        Args:
+            model_id: The model.
+            version: Its number, an alias, `latest`; None is the latest too.
+
+        Raises:
+            NotFoundError: there is no such model, version or alias.
+        """
+        model = self.get_model(model_id)
+        if version is None or version == LATEST:
+            return self._latest(model)
+        if isinstance(version, str) and not version.isdecimal():
+            number = self.get_alias(model_id, version).version
+            assert number is not None
+        else:
+            number = int(version)
+        if not model.deleted_through < number <= model.latest_version:
+            numbers = f"{model.deleted_through + 1} to {model.latest_version}"
+            raise NotFoundError(f"model {model_id!r} has no version {number}; it has {numbers}")
+        found = self._read("versions", version_id(model_id, number), ModelVersion, "version")
+        if found.deleted_at is not None:
+            raise NotFoundError(
+                f"version {number} of model {model_id!r} was deleted at {found.deleted_at:%F %R}"
+            )
+        return found
+
+    def list_versions(self, model_id: str) -> list[ModelVersion]:
+        """Return all versions of a model, oldest first; NotFoundError if there is no model."""
+        model = self.get_model(model_id)
+        return [
+            version
+            for version in self._read_all("versions", {"model_id": model_id}, ModelVersion)
+            if model.deleted_through < version.version <= model.latest_version
+            and version.deleted_at is None
+        ]
+
+    def tag_model(self, model_id: str, tags: Mapping[str, str | None]) -> ModelRecord:
+        """Set tags of a model and remove those that are None; NotFoundError without model."""
+
+        def change(model: ModelRecord | None) -> ModelRecord:
+            current = model or self.get_model(model_id)
+            return current.model_copy(update={"tags": _tagged(current.tags, tags)})
+
+        self.get_model(model_id)
+        changed = self._put("models", model_id, ModelRecord, change)
+        assert changed is not None
+        return changed
+
+    def tag_version(
+        self, model_id: str, version: VersionName, tags: Mapping[str, str | None]
+    ) -> ModelVersion:
+        """Set tags of a version and remove those that are None; NotFoundError without it."""
+        known = self.get_version(model_id, version)
+
+        def change(current: ModelVersion | None) -> ModelVersion:
+            current = current or known
+            return current.model_copy(update={"tags": _tagged(current.tags, tags)})
+
+        changed = self._put("versions", known.id, ModelVersion, change)
+        assert changed is not None
+        return changed
+
+    def get_alias(self, model_id: str, name: str) -> Alias:
+        """Return an alias of a model; NotFoundError if it names no version."""
+        self.get_model(model_id)
+        alias = self._find("aliases", f"{model_id}/{name}", Alias)
+        if alias is None or alias.version is None:
+            known = ", ".join(alias.name for alias in self.list_aliases(model_id)) or "none"
+            raise NotFoundError(
+                f"model {model_id!r} has no alias {name!r}; it has: {known}; a version is named by "
+                f"its number, an alias or {LATEST!r}"
+            )
+        return alias
+
+    def list_aliases(self, model_id: str) -> list[Alias]:
+        """Return the aliases of a model that name a version, ordered by name."""
+        self.get_model(model_id)
+        found = self._read_all("aliases", {"model_id": model_id}, Alias)
+        return [alias for alias in found if alias.version is not None]
+
+    def used_digests(self) -> set[str]:
+        """Return the addresses of all artifacts that a version is made of."""
+        versions = self._read_all("versions", {}, ModelVersion)
+        return {version.digest for version in versions if version.deleted_at is None}
+
+    def _latest(self, model: ModelRecord) -> ModelVersion:
+        versions = self.list_versions(model.id)
+        if not versions:
+            raise NotFoundError(f"model {model.id!r} has no version any more")
+        return versions[-1]
+
+    def _version_of_task(
+        self, model_id: str, task_id: str | None, digest: str, deleted_through: int
+    ) -> ModelVersion | None:
+        if task_id is None:
+            return None
+        wanted: dict[str, Scalar] = {"model_id": model_id, "task_id": task_id, "digest": digest}
+        for version in self._read_all("versions", wanted, ModelVersion):
+            if version.version > deleted_through and version.deleted_at is None:
+                return version
+        return None
+
+    def _publish(self, name: str, model_id: str, number: int) -> None:
+        """Move the model's pointer on to a version that is written; never back."""
+
+        def change(model: ModelRecord | None) -> ModelRecord | None:
+            if model is None:
+                return ModelRecord(id=model_id, name=name, latest_version=number)
+            if model.latest_version >= number:
+                return None
+            return model.model_copy(update={"latest_version": number})
+
+        self._put("models", model_id, ModelRecord, change)
+
+
+def version_id(model_id: str, version: int) -> str:
+    """Return the id of a version's record."""
+    return f"{model_id}/{version:06d}"
+
+
+def _there(model: ModelRecord) -> bool:
+    return model.latest_version > model.deleted_through
+
+
+def _tagged(tags: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in {**tags, **changes}.items() if value is not None}
