@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lwmecps_gym.key_commands import keys_app
 from lwmecps_gym.platform.config import Settings, read_settings
 from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
 from lwmecps_gym.watch import watch
@@ -31,6 +32,7 @@ bench_app = typer.Typer(help="Measure speed, and what it must not cost.", no_arg
 app.add_typer(models_app, name="models")
 app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(bench_app, name="bench")
+app.add_typer(keys_app, name="keys")
 app.command()(watch)
 
 # Files and pipes have no width; tables shall not be cut there.
@@ -80,17 +82,26 @@ def demo(
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free.")] = 8000,
+    no_auth: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-no-auth",
+            help="Ask nobody for a key: for behind a proxy that authenticates, and nowhere else.",
+        ),
+    ] = False,
 ) -> None:
     """Run the platform: Ray, trainings, models and the REST API, until Ctrl-C or SIGTERM.
 
-    The API has no authentication: listen at other addresses than this machine's own only behind
-    something that has.
+    An address that others can reach needs keys: `lwmecps keys create` makes one.
     """
     from lwmecps_gym.serve_app.server import serve_forever
 
+    settings = _settings()
+    if no_auth:
+        settings = settings.model_copy(update={"auth": "off"})
     err.print("starting Ray and the API ...")
     serve_forever(
-        _settings(), host, port, ready=lambda url: err.print(f"ready: {url}  (docs: {url}/docs)")
+        settings, host, port, ready=lambda url: err.print(f"ready: {url}  (docs: {url}/docs)")
     )
 
 

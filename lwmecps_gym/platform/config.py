@@ -92,6 +92,10 @@ class Settings(BaseSettings):
         default=None, description="Path of a kubeconfig; unset: in-cluster, then the default one."
     )
 
+    def with_keys_required(self) -> "Settings":
+        """Return these settings for an API that others can reach: `auto` becomes `required`."""
+        return self if self.auth == "off" else self.model_copy(update={"auth": "required"})
+
 
 def read_settings(**given: Any) -> Settings:
     """Read the settings from the environment.

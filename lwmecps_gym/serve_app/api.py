@@ -6,15 +6,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
+from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import StoreUnavailableError
 from lwmecps_gym.platform.training import TrainingService
 from lwmecps_gym.serve_app import problems
+from lwmecps_gym.serve_app.access import KeyRing, guard
 from lwmecps_gym.serve_app.body_limit import BodyLimit
+from lwmecps_gym.serve_app.gate import Gate
+from lwmecps_gym.serve_app.headers import SecurityHeaders
+from lwmecps_gym.serve_app.openapi import DocumentedApi
 from lwmecps_gym.serve_app.pages import add_docs
-from lwmecps_gym.serve_app.routers import catalog, health, models, overview, training
+from lwmecps_gym.serve_app.recording import Recording
+from lwmecps_gym.serve_app.request_id import HEADER, RequestId
+from lwmecps_gym.serve_app.route_names import RouteNames
+from lwmecps_gym.serve_app.routers import audit, catalog, health, models, overview, training
 from lwmecps_gym.serve_app.services import Services
 
 RECONCILE_INTERVAL_S = 1.0
@@ -22,7 +31,7 @@ RECONCILE_INTERVAL_S = 1.0
 logger = logging.getLogger(__name__)
 
 
-def create_app(services: Services) -> FastAPI:
+def create_app(services: Services, settings: Settings) -> FastAPI:
     """Build the application; while it runs it also looks after the trainings."""
 
     @asynccontextmanager
@@ -33,23 +42,42 @@ def create_app(services: Services) -> FastAPI:
         with suppress(asyncio.CancelledError):
             await caretaker
 
-    app = problems.ProblemApi(
+    app = DocumentedApi(
         title="lwmecps-gym",
         version=version("lwmecps-gym"),
         summary="Train, store and serve policies that place services on an edge cluster.",
         lifespan=lifespan,
+        dependencies=[Depends(guard)],
         docs_url=None,
         redoc_url=None,
         responses=problems.documented(500, 503),
     )
     app.state.services = services
-    app.add_middleware(BodyLimit)
     problems.install(app)
-    for router in (training, models, overview, catalog):
+    for router in (training, models, overview, catalog, audit):
         app.include_router(router.router, prefix="/api/v1")
     app.include_router(health.router)
     add_docs(app)
+    _add_middleware(app, services, settings)
     return app
+
+
+def _add_middleware(app: FastAPI, services: Services, settings: Settings) -> None:
+    """Put around the routes what every request goes through; the last added meets it first."""
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Recording, store=services.store, routes=RouteNames(app))
+    app.add_middleware(Gate, keys=KeyRing(services.store, settings), settings=settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", HEADER],
+            expose_headers=["ETag", "Location", "Retry-After", HEADER],
+        )
+    app.add_middleware(problems.UnexpectedErrors)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestId)
 
 
 async def _look_after(training: TrainingService) -> None:

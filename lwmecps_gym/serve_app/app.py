@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 def build(args: dict[str, Any]) -> Application:
     """Build the application.
 
+    A cluster's Serve listens where others can reach it, so keys are asked for unless the settings
+    say `off`.
+
     Args:
         args: Fields of `Settings` that differ from the environment; in a RayService, `args`.
     """
-    return application(Settings(**args))
+    return application(Settings(**args).with_keys_required())
 
 
 def application(settings: Settings) -> Application:
@@ -92,4 +95,5 @@ class Api:
         settings, store = self._settings, open_store(self._settings)
         launcher = RayLauncher(settings)
         training = TrainingService(store, prepare, launcher, settings.max_concurrent_trainings)
-        return create_app(Services(store, training, RemotePolicies(self._policies)))
+        services = Services(store, training, RemotePolicies(self._policies))
+        return create_app(services, settings)

@@ -12,9 +12,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lwmecps_gym.platform.errors import LwmecpsError, StoreUnavailableError
-from lwmecps_gym.platform.models import new_id, slug
+from lwmecps_gym.platform.models import slug
+from lwmecps_gym.serve_app.request_id import request_id_var
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
@@ -39,6 +41,9 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="What was wrong, where, and what to do about it.")
     instance: str = Field(description="Path of the request that met the problem.")
+    request_id: str | None = Field(
+        default=None, description="Id of the request, as in X-Request-ID and in the log."
+    )
     errors: list[FieldError] | None = None
 
 
@@ -50,21 +55,6 @@ class ProblemResponse(JSONResponse):
     def render(self, content: Any) -> bytes:
         """Encode the problem as JSON."""
         return json.dumps(content, allow_nan=False).encode("ascii")
-
-
-class ProblemApi(FastAPI):
-    """A FastAPI application whose OpenAPI document names the media type of problems."""
-
-    def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document, made once."""
-        if self.openapi_schema is None:
-            for path in super().openapi()["paths"].values():
-                for operation in path.values():
-                    for status, response in operation["responses"].items():
-                        if status[0] in "45":
-                            content = response["content"]
-                            content[MEDIA_TYPE] = content.pop("application/json")
-        return super().openapi()
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -90,11 +80,21 @@ def problem(
         status=status,
         detail=detail,
         instance=request_path,
+        request_id=request_id_var.get(),
         errors=errors,
     )
+    left_out = {name for name in ("request_id", "errors") if getattr(content, name) is None}
     return ProblemResponse(
-        content.model_dump(exclude_none=errors is None), status_code=status, headers=headers
+        content.model_dump(exclude=left_out), status_code=status, headers=headers
     )
+
+
+def problem_of(request_path: str, error: LwmecpsError) -> ProblemResponse:
+    """Build the response for one of the platform's errors."""
+    headers = None
+    if isinstance(error, StoreUnavailableError):
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+    return problem(request_path, error.status, error.title, str(error), headers=headers)
 
 
 def install(app: FastAPI) -> None:
@@ -102,15 +102,41 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(LwmecpsError, _own_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected)
+
+
+class UnexpectedErrors:
+    """ASGI middleware that logs what nothing else caught, and answers 500 without a word of it.
+
+    A handler for `Exception` would answer outside of all middleware, without their headers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        started = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except Exception as error:
+            if started or scope["type"] != "http":
+                raise
+            request_id, path = scope["state"]["request_id"], scope["path"]
+            logger.error("error %s at %s %s", request_id, scope["method"], path, exc_info=error)
+            detail = f"The server met an unexpected error; its log has it as {request_id}."
+            answer = problem(path, HTTPStatus.INTERNAL_SERVER_ERROR, LwmecpsError.title, detail)
+            await answer(scope, receive, send)
 
 
 async def _own_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, LwmecpsError)
-    headers = None
-    if isinstance(error, StoreUnavailableError):
-        headers = {"Retry-After": str(RETRY_AFTER_S)}
-    return problem(request.url.path, error.status, error.title, str(error), headers=headers)
+    return problem_of(request.url.path, error)
 
 
 async def _invalid_request(request: Request, error: Exception) -> ProblemResponse:
@@ -148,13 +174,6 @@ async def _http_error(request: Request, error: Exception) -> ProblemResponse:
         detail = f"{request.method} is not allowed at {request.url.path}; use {headers['Allow']}."
     title = phrase.capitalize()
     return problem(request.url.path, error.status_code, title, detail, headers=headers)
-
-
-async def _unexpected(request: Request, error: Exception) -> ProblemResponse:
-    log_id = new_id()
-    logger.error("error %s at %s %s", log_id, request.method, request.url.path, exc_info=error)
-    detail = f"The server met an error that it did not expect; its log has it as {log_id}."
-    return problem(request.url.path, HTTPStatus.INTERNAL_SERVER_ERROR, LwmecpsError.title, detail)
 
 
 def _allowed_methods(request: Request) -> str:

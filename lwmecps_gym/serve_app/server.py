@@ -14,6 +14,7 @@ from lwmecps_gym.algorithms.ray_session import ray_running
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import open_store
 from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
+from lwmecps_gym.serve_app.gate import is_loopback
 
 READY_TIMEOUT_S = 60.0
 APP_NAME = "lwmecps"
@@ -27,12 +28,13 @@ def running(settings: Settings, host: str = "127.0.0.1", port: int = 0) -> Itera
     was started here is stopped at the end. Port 0 takes any free one.
 
     Raises:
-        InvalidInputError: The host or port cannot be used.
+        InvalidInputError: The host or port cannot be used, or others can reach the host and
+            there is no key that they would need.
         StoreUnavailableError: The store does not answer.
         LwmecpsError: The API was not ready in time.
     """
     port = _usable_port(host, port)
-    open_store(settings).close()
+    settings = _guarded(settings, host)
     with ExitStack() as started:
         own_ray = started.enter_context(ray_running())
         # These take seconds, in which Ray's processes start.
@@ -80,6 +82,23 @@ def serve_forever(
         finally:
             for number, handler in zip(signals, previous, strict=True):
                 signal.signal(number, handler)
+
+
+def _guarded(settings: Settings, host: str) -> Settings:
+    """Return the settings as they are safe at this host."""
+    store = open_store(settings)
+    try:
+        if is_loopback(host):
+            return settings
+        if settings.auth == "auto" and settings.admin_key is None and not store.keys.exist():
+            raise InvalidInputError(
+                f"others can reach the API at {host}, and there is no key that it could ask them "
+                "for: make one by `lwmecps keys create --scope admin --name me`, or let a proxy "
+                "that authenticates stand before it and add --insecure-no-auth"
+            )
+        return settings.with_keys_required()
+    finally:
+        store.close()
 
 
 def _usable_port(host: str, port: int) -> int:

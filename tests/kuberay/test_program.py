@@ -15,6 +15,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from lwmecps_gym.cli import app
 from lwmecps_gym.platform.config import Settings
+from lwmecps_gym.serve_app.app import build
 
 Object = dict[str, Any]
 Render = Callable[[Object], list[Object]]
@@ -67,6 +68,27 @@ def test_the_plain_values_of_the_chart_are_valid_settings(
     settings = Settings()
     assert str(settings.data_dir) == "/var/lib/lwmecps"
     assert settings.max_concurrent_trainings == 2
+
+
+@pytest.mark.parametrize(("given", "mode"), [({}, "required"), ({"auth": "off"}, "off")])
+def test_a_cluster_serves_no_api_without_keys_unless_told_to(given: Object, mode: str) -> None:
+    [api] = [
+        deployment
+        for deployment in build_app(build(given), name="lwmecps").deployments
+        if deployment.name == "Api"
+    ]
+    assert api.init_args[0].auth == mode
+
+
+def test_a_first_key_comes_from_a_secret_alone(render: Render, ray_groups: Groups) -> None:
+    [head] = ray_groups(render({"auth": {"existingSecret": "my-api", "allowedHosts": ["a", "b"]}}))
+    given = environment([head])
+    assert given["LWMECPS_ADMIN_KEY"]["valueFrom"]["secretKeyRef"] == {
+        "name": "my-api",
+        "key": "admin-key",
+    }
+    assert given["LWMECPS_AUTH"]["value"] == "required"
+    assert given["LWMECPS_ALLOWED_HOSTS"]["value"] == "a,b"
 
 
 def test_the_data_folder_is_on_the_volume(objects: list[Object], ray_groups: Groups) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -19,6 +20,8 @@ from lwmecps_gym.platform.training import TrainingService
 from lwmecps_gym.serve_app.api import create_app
 from lwmecps_gym.serve_app.policy_host import PolicyHost
 from lwmecps_gym.serve_app.services import Services
+
+MakeApp = Callable[..., FastAPI]
 
 
 class RecordingLauncher:
@@ -42,11 +45,22 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def app(tmp_path: Path, store: Store, launcher: RecordingLauncher) -> FastAPI:
-    """The API without Ray: real store, real artifacts, real validation; launches are recorded."""
-    training = TrainingService(store, prepare, launcher, max_concurrent=1)
-    policies = PolicyHost(store, ArtifactStore(tmp_path / "artifacts"))
-    return create_app(Services(store, training, policies))
+def make_app(tmp_path: Path, store: Store, launcher: RecordingLauncher) -> MakeApp:
+    """Make the API without Ray: real store, artifacts, validation; launches are recorded."""
+
+    def make(**settings: Any) -> FastAPI:
+        training = TrainingService(store, prepare, launcher, max_concurrent=1)
+        policies = PolicyHost(store, ArtifactStore(tmp_path / "artifacts"))
+        given = {"data_dir": tmp_path, "allowed_hosts": ("testserver",), **settings}
+        return create_app(Services(store, training, policies), Settings(**given))
+
+    return make
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> FastAPI:
+    """The API as it is before there is a key."""
+    return make_app()
 
 
 @pytest.fixture

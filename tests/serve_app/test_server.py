@@ -44,6 +44,17 @@ def test_an_address_that_is_none_is_refused(tmp_path: Path, host: str, port: int
         pytest.fail("it must not start")
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_an_address_that_others_reach_is_refused_while_there_is_no_key(
+    tmp_path: Path, host: str
+) -> None:
+    with (
+        pytest.raises(InvalidInputError, match="lwmecps keys create"),
+        running(Settings(data_dir=tmp_path), host),
+    ):
+        pytest.fail("it must not start")
+
+
 def test_a_store_that_cannot_be_opened_is_refused_before_ray_starts(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (

@@ -6,6 +6,19 @@
   value: {{ .Values.training.maxConcurrent | quote }}
 - name: LWMECPS_KUBERNETES_NAMESPACE
   value: {{ include "lwmecps-gym.placementNamespace" . | quote }}
+- name: LWMECPS_AUTH
+  value: {{ .Values.auth.mode }}
+{{- with .Values.auth.allowedHosts }}
+- name: LWMECPS_ALLOWED_HOSTS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- with .Values.auth.existingSecret }}
+- name: LWMECPS_ADMIN_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: admin-key
+{{- end }}
 {{- if include "lwmecps-gym.mongodb.used" . }}
 - name: LWMECPS_MONGODB_DATABASE
   value: {{ .Values.mongodb.auth.database | quote }}

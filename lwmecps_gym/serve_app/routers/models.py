@@ -4,8 +4,10 @@ from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
 from lwmecps_gym.algorithms.decision import Decision, DecisionRequest
+from lwmecps_gym.platform.access import Scope
 from lwmecps_gym.platform.errors import ConflictError, NotFoundError
 from lwmecps_gym.platform.models import Deployment
+from lwmecps_gym.serve_app.access import needs
 from lwmecps_gym.serve_app.problems import documented
 from lwmecps_gym.serve_app.services import Services, ServicesDep, json_body
 from lwmecps_gym.serve_app.views import (
@@ -50,6 +52,7 @@ async def list_versions(model_id: str, services: ServicesDep) -> VersionList:
     dependencies=[json_body],
     responses=documented(400, 404, 409, 413, 415, 422),
 )
+@needs(Scope.DEPLOYER)
 async def deploy_model(
     model_id: str, services: ServicesDep, body: DeployRequest | None = None
 ) -> DeploymentView:
@@ -64,6 +67,7 @@ async def deploy_model(
 
 
 @router.post("/{model_id}/undeploy", responses=documented(404, 409, 413, 422))
+@needs(Scope.DEPLOYER)
 async def undeploy_model(model_id: str, services: ServicesDep) -> ModelView:
     """Let a model answer no more."""
     model = await run_in_threadpool(services.store.get_model, model_id)
@@ -91,6 +95,7 @@ async def read_model_metrics(model_id: str, services: ServicesDep) -> ModelMetri
     dependencies=[json_body],
     responses=documented(400, 404, 409, 413, 415, 422),
 )
+@needs(Scope.VIEWER)
 async def predict(model_id: str, body: DecisionRequest, services: ServicesDep) -> Decision:
     """Ask a deployed model for a decision."""
     deployment = await _deployed(services, model_id)

@@ -5,8 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response, status
 from starlette.concurrency import run_in_threadpool
 
+from lwmecps_gym.platform.access import Scope
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
 from lwmecps_gym.platform.training import Progress
+from lwmecps_gym.serve_app.access import needs
 from lwmecps_gym.serve_app.problems import documented
 from lwmecps_gym.serve_app.routers.catalog import check_packaged
 from lwmecps_gym.serve_app.services import ServicesDep, json_body
@@ -21,6 +23,7 @@ router = APIRouter(prefix="/training", tags=["training"])
     dependencies=[json_body],
     responses=documented(400, 404, 413, 415, 422),
 )
+@needs(Scope.TRAINER)
 async def create_training(
     body: TrainingRequest, services: ServicesDep, request: Request, response: Response
 ) -> TrainingDetail:
