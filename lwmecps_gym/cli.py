@@ -321,9 +321,11 @@ def show_scenario(scenario: str) -> None:
 @scenarios_app.command("validate")
 def validate_scenario(file: str, as_json: Json = False) -> None:
     """Check a scenario file; what is wrong is named by file, field and value."""
+    from lwmecps_gym.algorithms.heuristics import check_tuning
     from lwmecps_gym.envs.scenario import load_scenario
 
     loaded = load_scenario(file)
+    check_tuning(loaded)
     sizes = {
         part: len(getattr(loaded, part)) for part in ("nodes", "services", "sites")
     }  # fmt: skip

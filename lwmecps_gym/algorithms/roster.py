@@ -2,7 +2,12 @@
 
 from collections.abc import Sequence
 
-from lwmecps_gym.algorithms.heuristics import HEURISTICS, Optimum, make_heuristic
+from lwmecps_gym.algorithms.heuristics import (
+    HEURISTICS,
+    Optimum,
+    check_tuning,
+    make_heuristic,
+)
 from lwmecps_gym.algorithms.optimum.columns import enumerable
 from lwmecps_gym.algorithms.policy import Policy, policy_from
 from lwmecps_gym.algorithms.registry import import_algorithms
@@ -37,8 +42,10 @@ def find_policies(
 
     Raises:
         NotFoundError: there is neither a heuristic nor a model of that name.
-        InvalidInputError: a version is no number, or a model does not fit the scenario.
+        InvalidInputError: a version is no number, a model does not fit the scenario, or the
+            scenario has wrong knobs for a heuristic.
     """
+    check_tuning(scenario)
     import_algorithms(settings.algorithms)
     return [_find(name, scenario, settings, seed) for name in names]
 

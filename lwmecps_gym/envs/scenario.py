@@ -161,6 +161,10 @@ class Scenario(_Part):
     workload: WorkloadConfig
     failures: Failures = Failures()
     randomise: Randomise = Randomise()
+    heuristics: dict[str, dict[str, int | float]] = Field(
+        default_factory=dict,
+        description="knobs of heuristics by name, as a sweep found them on its training days",
+    )
     family: ScenarioFamily | None = Field(
         default=None, description="clusters of several sizes to train on, drawn by its numbers"
     )

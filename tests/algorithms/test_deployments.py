@@ -76,7 +76,7 @@ def test_with_room_elsewhere_all_pods_are_back_soon_after_a_failure() -> None:
     for node in document["nodes"]:
         node["cpu"] = 8.0
     scenario = load_scenario(document)
-    policy = KubeDefault(scenario, eviction_s=120)
+    policy = KubeDefault(scenario, eviction_s=120, utilisation=0.7)
     model = ClusterModel(scenario)
     model.reset({0: np.random.default_rng(1)})
     failures, quiet = 0, 0
@@ -108,6 +108,7 @@ def test_in_an_empty_cluster_the_pods_go_to_the_target_one_by_one() -> None:
 
 def test_bin_packing_fills_a_node_before_it_takes_the_next() -> None:
     scenario = load_scenario("four-stations")
-    spread, packed = KubeDefault(scenario).target, BinPack(scenario, spread_weight=0).target
+    spread = KubeDefault(scenario, utilisation=0.7).target
+    packed = BinPack(scenario, utilisation=0.7, spread_weight=0).target
     assert (packed.sum(1) == spread.sum(1)).all()
     assert (packed > 0).sum() < (spread > 0).sum()

@@ -12,13 +12,14 @@ from lwmecps_gym.algorithms.heuristics import (
     Static,
     StaticBest,
     Uniform,
+    check_tuning,
     make_heuristic,
     toward,
 )
 from lwmecps_gym.envs.actions import ActionTable, Kind, apply_to
 from lwmecps_gym.envs.cluster import ClusterParams, ClusterState, Ints
 from lwmecps_gym.envs.performance import cost_terms, evaluate
-from lwmecps_gym.envs.scenario import Scenario, load_scenario
+from lwmecps_gym.envs.scenario import Scenario, load_scenario, packaged_scenarios
 from lwmecps_gym.envs.simulator import ClusterModel
 from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError
 
@@ -253,3 +254,30 @@ def test_replicas_are_planned_for_the_mean_demand_of_the_day() -> None:
         model.step(np.array([0]))
     wanted = np.ceil(demand / params.rate[0] / 0.8)
     assert KubeDefault(scenario, utilisation=0.8).target.sum(1).tolist() == wanted.tolist()
+
+
+def test_a_scenario_brings_the_knobs_of_its_heuristics_along() -> None:
+    tuned = changed("tiny", heuristics={"hpa": {"target_percent": 40}})
+    assert make_heuristic("hpa", tuned).knobs.model_dump()["target_percent"] == 40
+    named = make_heuristic("hpa", tuned, target_percent=50)
+    assert named.knobs.model_dump()["target_percent"] == 50
+    assert load_scenario(tuned.document()) == tuned
+
+
+WRONG_TUNING = {
+    "no heuristic": ({"hpaa": {}}, "scenario tiny: heuristics: 'hpaa' is none of .*hpa"),
+    "no knob": ({"hpa": {"target": 1}}, "scenario tiny: heuristics: hpa: target: .*target_percent"),
+}
+
+
+@pytest.mark.parametrize(("heuristics", "message"), WRONG_TUNING.values(), ids=WRONG_TUNING)
+def test_wrong_knobs_of_a_scenario_are_refused(
+    heuristics: dict[str, dict[str, float]], message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        check_tuning(changed("tiny", heuristics=heuristics))
+
+
+@pytest.mark.parametrize("name", packaged_scenarios())
+def test_packaged_scenarios_have_right_knobs(name: str) -> None:
+    check_tuning(load_scenario(name))

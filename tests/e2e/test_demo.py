@@ -64,11 +64,11 @@ def test_the_picture_is_a_png_of_a_decent_size(output: Path) -> None:
     assert width >= 1000 and height >= 600
 
 
-def test_even_a_short_training_beats_random_and_static_placement(output: Path) -> None:
+def test_even_a_short_training_beats_random_and_uniform_placement(output: Path) -> None:
     document = json.loads((output / "evaluation.json").read_text())
     costs = {row.policy: row.cost for row in Evaluation.model_validate(document).rows}
     assert {"demo:1", "hpa", "kube_default", "greedy_cost"} <= costs.keys()
-    assert costs["demo:1"] < costs["static"]
+    assert costs["demo:1"] < costs["uniform"]
     assert costs["demo:1"] < costs["random"]
 
 

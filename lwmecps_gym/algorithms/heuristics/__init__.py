@@ -14,7 +14,7 @@ from lwmecps_gym.algorithms.heuristics.greedy import GreedyCost, GreedyLatency, 
 from lwmecps_gym.algorithms.heuristics.optimal import Optimum, StaticBest
 from lwmecps_gym.algorithms.heuristics.plans import Static, Uniform, toward
 from lwmecps_gym.envs.scenario import Scenario
-from lwmecps_gym.platform.errors import NotFoundError
+from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError
 
 __all__ = [
     "HEURISTICS",
@@ -32,6 +32,7 @@ __all__ = [
     "StaticBest",
     "Uniform",
     "check_knobs",
+    "check_tuning",
     "make_heuristic",
     "mean_demand",
     "mean_demand_at",
@@ -63,3 +64,19 @@ def make_heuristic(name: str, scenario: Scenario, seed: int = 0, **knobs: Any) -
     if name not in HEURISTICS:
         raise NotFoundError(f"no heuristic {name!r}; there are {sorted(HEURISTICS)}")
     return HEURISTICS[name](scenario, seed, **knobs)
+
+
+def check_tuning(scenario: Scenario) -> None:
+    """Check the knobs of heuristics that a scenario brings along.
+
+    Raises:
+        InvalidInputError: there is no such heuristic, or a knob is unknown or out of bounds.
+    """
+    for name, knobs in scenario.heuristics.items():
+        where = f"scenario {scenario.name}: heuristics"
+        if name not in HEURISTICS:
+            raise InvalidInputError(f"{where}: {name!r} is none of {sorted(HEURISTICS)}")
+        try:
+            check_knobs(HEURISTICS[name], knobs)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{where}: {error}") from error

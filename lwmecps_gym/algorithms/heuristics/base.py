@@ -25,7 +25,8 @@ class Heuristic(ABC):
     Args:
         scenario: what it plays.
         seed: of what it draws at random.
-        **knobs: fields of `knobs_type`; those that are not given take their defaults.
+        **knobs: fields of `knobs_type`; those that are not given are as the scenario has tuned
+            them (`Scenario.heuristics`), else their defaults.
 
     Raises:
         InvalidInputError: a knob is unknown or out of bounds; the message names it.
@@ -36,7 +37,7 @@ class Heuristic(ABC):
     knobs: Knobs
 
     def __init__(self, scenario: Scenario, seed: int = 0, **knobs: Any) -> None:
-        self.knobs = check_knobs(type(self), knobs)
+        self.knobs = check_knobs(type(self), {**scenario.heuristics.get(self.name, {}), **knobs})
         self.scenario = scenario
         self.params = ClusterParams.of(scenario)
         self.actions = ActionTable.of(len(scenario.services), len(scenario.nodes))
