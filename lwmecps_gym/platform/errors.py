@@ -2,7 +2,8 @@
 
     LwmecpsError
     ├── InvalidInputError       the caller sent something wrong             422
-    │   └── ScenarioError       a scenario or workload file is wrong        422
+    │   ├── ScenarioError       a scenario or workload file is wrong        422
+    │   └── KeyReusedError      an Idempotency-Key was of another request   422
     ├── NotFoundError           no task, model, version or policy by that   404
     ├── ConflictError           the state of a thing does not allow it      409
     ├── IllegalActionError      the cluster cannot apply that action        409
@@ -32,6 +33,12 @@ class ScenarioError(InvalidInputError):
     """A scenario or workload file is wrong; the message names file, field and value."""
 
     title = "Invalid scenario"
+
+
+class KeyReusedError(InvalidInputError):
+    """An `Idempotency-Key` was used for another request before."""
+
+    title = "Idempotency key reused"
 
 
 class NotFoundError(LwmecpsError):

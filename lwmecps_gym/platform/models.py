@@ -97,6 +97,7 @@ class TrainingTask(Record):
     model_id: str | None = None
     version: int | None = None
     wandb_run_id: str | None = None
+    request_id: str | None = Field(default=None, description="Id of the request that created it.")
 
 
 class MetricRecord(Record):

@@ -16,7 +16,7 @@ Not guaranteed: several services that launch in the same instant on clocks that 
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -91,15 +91,19 @@ class TrainingService:
         self._max_concurrent = max_concurrent
         self._clock = clock
 
-    def create(self, request: TrainingRequest) -> TrainingTask:
+    def create(self, request: TrainingRequest, **given: Any) -> TrainingTask:
         """Accept a training, and launch it if a slot is free.
+
+        Args:
+            request: What to train.
+            given: Fields of the task that the caller sets, such as `id` and `request_id`.
 
         Raises:
             InvalidInputError: A value is wrong; nothing was stored.
             NotFoundError: A name in the request is unknown; nothing was stored.
             StoreUnavailableError: The store does not answer.
         """
-        task = self._store.create_task(self._prepare(request))
+        task = self._store.create_task(self._prepare(request).model_copy(update=given))
         self._launch_waiting()
         return self._store.get_task(task.id)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import StoreUnavailableError
-from lwmecps_gym.platform.training import TrainingService
+from lwmecps_gym.platform.models import now
 from lwmecps_gym.serve_app import problems
 from lwmecps_gym.serve_app.access import KeyRing, guard
 from lwmecps_gym.serve_app.body_limit import BodyLimit
@@ -27,16 +28,23 @@ from lwmecps_gym.serve_app.routers import audit, catalog, health, models, overvi
 from lwmecps_gym.serve_app.services import Services
 
 RECONCILE_INTERVAL_S = 1.0
+FORGET_INTERVAL_S = 3600.0
 
 logger = logging.getLogger(__name__)
 
 
-def create_app(services: Services, settings: Settings) -> FastAPI:
-    """Build the application; while it runs it also looks after the trainings."""
+def create_app(services: Services, settings: Settings, behind_serve: bool = False) -> FastAPI:
+    """Build the application; while it runs it also looks after the trainings.
+
+    Args:
+        services: What the routes work with.
+        settings: Who may call, and how often.
+        behind_serve: Requests come through the proxy of Ray Serve.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        caretaker = asyncio.create_task(_look_after(services.training))
+        caretaker = asyncio.create_task(_look_after(services))
         yield
         caretaker.cancel()
         with suppress(asyncio.CancelledError):
@@ -59,6 +67,7 @@ def create_app(services: Services, settings: Settings) -> FastAPI:
     app.include_router(health.router)
     add_docs(app)
     _add_middleware(app, services, settings)
+    app.add_middleware(RequestId, behind_serve=behind_serve)
     return app
 
 
@@ -77,13 +86,16 @@ def _add_middleware(app: FastAPI, services: Services, settings: Settings) -> Non
         )
     app.add_middleware(problems.UnexpectedErrors)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestId)
 
 
-async def _look_after(training: TrainingService) -> None:
+async def _look_after(services: Services) -> None:
+    forgotten_at = -FORGET_INTERVAL_S
     while True:
         try:
-            await run_in_threadpool(training.reconcile)
+            await run_in_threadpool(services.training.reconcile)
+            if time.monotonic() - forgotten_at > FORGET_INTERVAL_S:
+                await run_in_threadpool(services.store.answers.forget_old, now())
+                forgotten_at = time.monotonic()
         except StoreUnavailableError as outage:
             logger.warning("trainings are not looked after: %s", outage)
         except Exception:  # one bad round must not end the loop that launches every training

@@ -96,4 +96,4 @@ class Api:
         launcher = RayLauncher(settings)
         training = TrainingService(store, prepare, launcher, settings.max_concurrent_trainings)
         services = Services(store, training, RemotePolicies(self._policies))
-        return create_app(services, settings)
+        return create_app(services, settings, behind_serve=True)

@@ -19,10 +19,16 @@ class RequestId:
     """ASGI middleware that takes the caller's id if it is 8 to 64 of `A-Za-z0-9._-`, or makes one.
 
     Anything else could break a log's lines, or fill it.
+
+    Args:
+        app: What answers.
+        behind_serve: Ray Serve's proxy gives a request an id, and adds the id that a request has to
+            its answer; then it is added here only if it is another one.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, behind_serve: bool) -> None:
         self._app = app
+        self._behind_serve = behind_serve
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its id."""
@@ -33,8 +39,10 @@ class RequestId:
         request_id = given if _SANE.fullmatch(given) else new_id()
         scope.setdefault("state", {})["request_id"] = request_id
 
+        added = not (self._behind_serve and request_id == given)
+
         async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if added and message["type"] == "http.response.start":
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 

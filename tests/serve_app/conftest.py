@@ -48,7 +48,7 @@ def store(tmp_path: Path) -> Store:
 def make_app(tmp_path: Path, store: Store, launcher: RecordingLauncher) -> MakeApp:
     """Make the API without Ray: real store, artifacts, validation; launches are recorded."""
 
-    def make(**settings: Any) -> FastAPI:
+    def make(store: Store = store, **settings: Any) -> FastAPI:
         training = TrainingService(store, prepare, launcher, max_concurrent=1)
         policies = PolicyHost(store, ArtifactStore(tmp_path / "artifacts"))
         given = {"data_dir": tmp_path, "allowed_hosts": ("testserver",), **settings}

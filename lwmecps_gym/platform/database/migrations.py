@@ -18,6 +18,7 @@ MIGRATIONS: tuple[Mapping[str, tuple[str, ...]], ...] = (
         "deployments": (),
     },
     {"aliases": ("model_id",), "api_keys": (), "audit": ("who",)},
+    {"answers": ()},
 )
 """Steps: collections that come into being or get more indexes, and the fields of those indexes.
 

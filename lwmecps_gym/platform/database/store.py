@@ -8,6 +8,7 @@ again. A process that dies between two writes leaves no half-written thing to be
 from collections.abc import Sequence
 from typing import Any
 
+from lwmecps_gym.platform.database.answers import Answers
 from lwmecps_gym.platform.database.audit import AuditLog
 from lwmecps_gym.platform.database.documents import Documents, Scalar
 from lwmecps_gym.platform.database.keys import ApiKeys
@@ -29,12 +30,14 @@ class Store(ModelRegistry):
     Attributes:
         keys: The keys of the API.
         audit: Who changed what.
+        answers: What was answered to creates that may be sent again.
     """
 
     def __init__(self, documents: Documents) -> None:
         super().__init__(documents)
         self.keys = ApiKeys(documents)
         self.audit = AuditLog(documents)
+        self.answers = Answers(documents)
 
     def ping(self) -> None:
         """Return if the database answers."""

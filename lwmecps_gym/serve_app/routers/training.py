@@ -1,15 +1,19 @@
 """Trainings: create, list, read, progress, metrics."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response, status
 from starlette.concurrency import run_in_threadpool
 
 from lwmecps_gym.platform.access import Scope
+from lwmecps_gym.platform.errors import ConflictError, NotFoundError
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
 from lwmecps_gym.platform.training import Progress
 from lwmecps_gym.serve_app.access import needs
+from lwmecps_gym.serve_app.idempotency import IdempotencyKey, create_once
 from lwmecps_gym.serve_app.problems import documented
+from lwmecps_gym.serve_app.request_id import request_id_var
 from lwmecps_gym.serve_app.routers.catalog import check_packaged
 from lwmecps_gym.serve_app.services import ServicesDep, json_body
 from lwmecps_gym.serve_app.views import MetricLines, TrainingDetail, TrainingPage, TrainingSummary
@@ -20,20 +24,35 @@ router = APIRouter(prefix="/training", tags=["training"])
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
+    response_model=TrainingDetail,
     dependencies=[json_body],
     responses=documented(400, 404, 413, 415, 422),
 )
 @needs(Scope.TRAINER)
 async def create_training(
-    body: TrainingRequest, services: ServicesDep, request: Request, response: Response
-) -> TrainingDetail:
+    body: TrainingRequest,
+    services: ServicesDep,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
     """Create a training; it starts as soon as there is room for it."""
     # Elsewhere a scenario may be a path, but a caller must not read the server's files.
     if isinstance(body.scenario, str):
         check_packaged(body.scenario)
-    task = await run_in_threadpool(services.training.create, body)
-    response.headers["Location"] = f"{request.url.path}/{task.id}"
-    return TrainingDetail.of(task)
+
+    def make(task_id: str) -> TrainingDetail:
+        given = {"id": task_id, "request_id": request_id_var.get()}
+        try:
+            return TrainingDetail.of(services.store.get_task(task_id))
+        except NotFoundError:
+            with suppress(ConflictError):  # the same request, sent twice, was faster
+                return TrainingDetail.of(services.training.create(body, **given))
+        return TrainingDetail.of(services.store.get_task(task_id))
+
+    async def make_elsewhere(task_id: str) -> TrainingDetail:
+        return await run_in_threadpool(make, task_id)
+
+    return await create_once(request, services, idempotency_key, body, make_elsewhere)
 
 
 @router.get("", responses=documented(422))
