@@ -1,8 +1,11 @@
 """A model that someone hands in: checked, tried, and only then kept."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Annotated, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lwmecps_gym.algorithms.decision import DecisionRequest, PlainState, decide
@@ -71,8 +74,10 @@ def add_upload(
         first, _, version = parent.partition(":")
         parent = f"{first}:{store.get_version(first, version or None).version}"
     with artifacts.workspace() as folder:
-        kept = ArtifactStore(folder)
-        _try(kept.path(kept.put_files(files, document)))
+        trial = ArtifactStore(folder)
+        digest = trial.put_files(files, document)
+        _check_finite(trial.load(digest)[0])
+        _try(trial.path(digest))
     return store.add_version(
         model_id,
         model_type=manifest.model_type,
@@ -89,6 +94,12 @@ def add_upload(
         ),
         tags=tags,
     )
+
+
+def _check_finite(tensors: Mapping[str, NDArray[Any]]) -> None:
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise InvalidInputError(f"tensor {name} holds values that are not finite")
 
 
 def _try(folder: Path) -> None:

@@ -85,6 +85,7 @@ class Api:
         from lwmecps_gym.algorithms.catalog import prepare
         from lwmecps_gym.algorithms.launcher import RayLauncher
         from lwmecps_gym.algorithms.registry import import_algorithms
+        from lwmecps_gym.platform.artifacts import ArtifactStore
         from lwmecps_gym.platform.database import open_store
         from lwmecps_gym.platform.training import TrainingService
         from lwmecps_gym.serve_app.api import create_app
@@ -95,5 +96,7 @@ class Api:
         settings, store = self._settings, open_store(self._settings)
         launcher = RayLauncher(settings)
         training = TrainingService(store, prepare, launcher, settings.max_concurrent_trainings)
-        services = Services(store, training, RemotePolicies(self._policies))
+        artifacts = ArtifactStore(settings.data_dir / "artifacts")
+        policies = RemotePolicies(self._policies)
+        services = Services(store, training, policies, artifacts)
         return create_app(services, settings, behind_serve=True)

@@ -1,20 +1,27 @@
 """The largest request body that is read: what says it is larger, or turns out so, is refused."""
 
+import re
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lwmecps_gym.platform.model_archive import MAX_ARCHIVE_BYTES
 from lwmecps_gym.serve_app.problems import problem
 
 MAX_BODY_BYTES = 1024 * 1024
-_DRAIN_BYTES = 64 * MAX_BODY_BYTES
-_DETAIL = f"The body is larger than {MAX_BODY_BYTES} bytes; send less."
+MAX_PREDICT_BYTES = 16 * 1024 * 1024
+_LARGER = (
+    (re.compile(r"/api/v1/models/[^/]+/versions"), MAX_ARCHIVE_BYTES + 1024 * 1024),
+    (re.compile(r"/api/v1/models/[^/]+/predict"), MAX_PREDICT_BYTES),
+)
+"""Paths that take more."""
+_DRAIN_BYTES = 64 * 1024 * 1024
 
 
 class BodyLimit:
-    """ASGI middleware that answers 413 to bodies over `MAX_BODY_BYTES`.
+    """ASGI middleware that answers 413 to bodies over `MAX_BODY_BYTES`, or what a path may take.
 
     FastAPI's own `max_body_size` does the same with a plain text answer that no handler can change.
     A refused body is still received, up to 64 MiB, and dropped piece by piece: a server that
@@ -29,12 +36,14 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = scope["path"]
+        most = next((most for larger, most in _LARGER if larger.fullmatch(path)), MAX_BODY_BYTES)
+        detail = f"The body is larger than {most} bytes; send less."
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+        if declared.isdecimal() and int(declared) > most:
             await _drain(receive)
-            path = scope["path"]
             title = HTTPStatus.REQUEST_ENTITY_TOO_LARGE.phrase.capitalize()
-            refusal = problem(path, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, title, _DETAIL)
+            refusal = problem(path, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, title, detail)
             await refusal(scope, receive, send)
             return
 
@@ -44,10 +53,10 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
+            if received > most:
                 if message.get("more_body"):
                     await _drain(receive)
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _DETAIL)
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
             return message
 
         await self._app(scope, receive_limited, send)

@@ -6,8 +6,10 @@ from typing import Annotated, Protocol, cast
 from fastapi import Depends, HTTPException, Request
 
 from lwmecps_gym.algorithms.decision import Decision, DecisionRequest
+from lwmecps_gym.platform.artifacts import ArtifactStore
 from lwmecps_gym.platform.database import Store
 from lwmecps_gym.platform.training import TrainingService
+from lwmecps_gym.serve_app.access import caller_of
 from lwmecps_gym.serve_app.statistics import ServingStatistics
 
 
@@ -34,10 +36,17 @@ class Services:
     store: Store
     training: TrainingService
     policies: PolicyServing
+    artifacts: ArtifactStore
 
 
 def _services(request: Request) -> Services:
     return cast(Services, request.app.state.services)
+
+
+def _caller_name(request: Request) -> str:
+    caller = caller_of(request.scope)
+    assert caller is not None, "the gate is before every route that changes something"
+    return caller.name
 
 
 def _json_body(request: Request) -> None:
@@ -53,4 +62,5 @@ def _json_body(request: Request) -> None:
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
+CallerName = Annotated[str, Depends(_caller_name)]
 json_body = Depends(_json_body)

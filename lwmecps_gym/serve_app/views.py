@@ -2,26 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lwmecps_gym.platform.models import (
-    Deployment,
-    MetricRecord,
-    ModelRecord,
-    ModelVersion,
-    TaskState,
-    TrainingTask,
-)
-from lwmecps_gym.serve_app.statistics import ServingStatistics
+from lwmecps_gym.platform.models import MetricRecord, TaskState, TrainingTask
 
 
-class _View(BaseModel):
+class View(BaseModel):
+    """What a record's view takes from it: its own fields alone."""
+
     model_config = ConfigDict(protected_namespaces=(), extra="ignore")
 
 
-class TrainingSummary(_View):
+class TrainingSummary(View):
     """A training as a list shows it."""
 
     id: str
@@ -67,7 +61,7 @@ class TrainingPage(BaseModel):
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null: end.")
 
 
-class MetricLine(_View):
+class MetricLine(View):
     """What one iteration of a training brought."""
 
     iteration: int
@@ -88,84 +82,6 @@ class MetricLines(BaseModel):
         """Show records that were asked for from `since` on."""
         items = [MetricLine.model_validate(record.model_dump()) for record in records]
         return cls(items=items, next_since=items[-1].iteration if items else since)
-
-
-class ModelView(_View):
-    """A model, and which of its versions answers requests."""
-
-    id: str
-    name: str
-    latest_version: int
-    created_at: datetime
-    deployed_version: int | None
-
-    @classmethod
-    def of(cls, model: ModelRecord, deployed_version: int | None) -> Self:
-        """Show a model."""
-        return cls.model_validate({**model.model_dump(), "deployed_version": deployed_version})
-
-
-class ModelList(BaseModel):
-    """All models."""
-
-    items: list[ModelView]
-
-
-class VersionView(_View):
-    """One version of a model."""
-
-    model_id: str
-    version: int
-    model_type: str
-    task_id: str | None
-    digest: str = Field(description="SHA-256 of the artifact.")
-    metrics: dict[str, float]
-    created_at: datetime
-
-    @classmethod
-    def of(cls, version: ModelVersion) -> Self:
-        """Show a version."""
-        return cls.model_validate(version.model_dump())
-
-
-class VersionList(BaseModel):
-    """All versions of a model, oldest first."""
-
-    items: list[VersionView]
-
-
-class DeployRequest(BaseModel):
-    """Which version shall answer, and how."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    version: int | None = Field(default=None, ge=1, description="Unset: the latest.")
-    mode: Literal["serve"] = Field(default="serve", description="serve: answer predict calls.")
-
-
-class DeploymentView(_View):
-    """A deployed model version."""
-
-    model_id: str
-    version: int
-    mode: str
-    deployed_at: datetime
-
-    @classmethod
-    def of(cls, deployment: Deployment) -> Self:
-        """Show a deployment."""
-        return cls.model_validate(deployment.model_dump())
-
-
-class ModelMetrics(_View):
-    """What is known of a model: from its training, and from answering requests."""
-
-    model_id: str
-    deployed_version: int | None
-    training: dict[str, float] = Field(
-        description="Metrics of the deployed version, or of the latest one if none is deployed."
-    )
-    serving: ServingStatistics
 
 
 class Overview(BaseModel):

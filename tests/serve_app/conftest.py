@@ -50,9 +50,10 @@ def make_app(tmp_path: Path, store: Store, launcher: RecordingLauncher) -> MakeA
 
     def make(store: Store = store, **settings: Any) -> FastAPI:
         training = TrainingService(store, prepare, launcher, max_concurrent=1)
-        policies = PolicyHost(store, ArtifactStore(tmp_path / "artifacts"))
+        artifacts = ArtifactStore(tmp_path / "artifacts")
+        services = Services(store, training, PolicyHost(store, artifacts), artifacts)
         given = {"data_dir": tmp_path, "allowed_hosts": ("testserver",), **settings}
-        return create_app(Services(store, training, policies), Settings(**given))
+        return create_app(services, Settings(**given))
 
     return make
 

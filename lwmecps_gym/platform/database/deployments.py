@@ -56,6 +56,11 @@ class Deployments(Aliases):
             raise NotFoundError(f"model {model_id!r} is not deployed")
         return deployment
 
+    def deployed_version(self, model_id: str) -> int | None:
+        """Return the version that answers for a model, None if none does."""
+        deployment = self._find("deployments", model_id, Deployment)
+        return None if deployment is None else deployment.version
+
     def list_deployments(self) -> list[Deployment]:
         """Return what is deployed, ordered by the models' ids."""
         found = self._read_all("deployments", {}, Deployment)

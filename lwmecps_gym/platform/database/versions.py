@@ -162,6 +162,11 @@ class Versions(Records):
         found = self._read_all("aliases", {"model_id": model_id}, Alias)
         return [alias for alias in found if alias.version is not None]
 
+    def alias_versions(self, model_id: str) -> dict[str, int]:
+        """Return the versions of a model by alias; NotFoundError if there is no model."""
+        found = self.list_aliases(model_id)
+        return {alias.name: alias.version for alias in found if alias.version is not None}
+
     def used_digests(self) -> set[str]:
         """Return the addresses of all artifacts that a version is made of."""
         versions = self._read_all("versions", {}, ModelVersion)

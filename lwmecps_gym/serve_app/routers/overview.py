@@ -35,7 +35,7 @@ def _count(store: Store, predictions: int) -> Overview:
         trainings={state: states[state] for state in TaskState},
         env_steps=env_steps,
         models=len(models),
-        model_versions=sum(model.latest_version for model in models),
+        model_versions=sum(len(store.list_versions(model.id)) for model in models),
         deployments=len(store.list_deployments()),
         predictions=predictions,
     )

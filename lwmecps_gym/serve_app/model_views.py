@@ -1,0 +1,192 @@
+"""What the API shows of models, versions, aliases and deployments, and what it takes for them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Literal, Self, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from lwmecps_gym.platform.database import Store
+from lwmecps_gym.platform.models import (
+    AliasChange,
+    Deployment,
+    DeploymentChange,
+    Lineage,
+    ModelRecord,
+    ModelVersion,
+    Tags,
+)
+from lwmecps_gym.serve_app.statistics import ServingStatistics
+from lwmecps_gym.serve_app.views import View
+
+T = TypeVar("T")
+
+Number = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
+VersionName = Annotated[
+    Number | Annotated[str, Field(min_length=1, max_length=63)],
+    Field(description="A version's number, an alias, or `latest`.", examples=[3, "champion"]),
+]
+PageSize = Annotated[int, Query(ge=1, le=500)]
+NEXT_CURSOR = Field(description="Send it as `cursor` for the next page; null: end.")
+
+
+class ModelView(View):
+    """A model, and which of its versions answers requests."""
+
+    id: str
+    name: str
+    latest_version: int = Field(description="The greatest number that was given.")
+    created_at: datetime
+    deployed_version: int | None
+    aliases: dict[str, int] = Field(description="Versions by alias.")
+    tags: Tags
+
+    @classmethod
+    def of(cls, store: Store, model: ModelRecord) -> Self:
+        """Show a model, with what the store says of it."""
+        shown = {
+            "deployed_version": store.deployed_version(model.id),
+            "aliases": store.alias_versions(model.id),
+        }
+        return cls.model_validate({**model.model_dump(), **shown})
+
+
+class ModelList(BaseModel):
+    """One page of models, by id."""
+
+    items: list[ModelView]
+    next_cursor: str | None = NEXT_CURSOR
+
+
+class VersionView(View):
+    """One version of a model."""
+
+    model_id: str
+    version: int
+    model_type: str
+    task_id: str | None = Field(description="The training that made it; null: it was uploaded.")
+    digest: str = Field(description="SHA-256 of the artifact.")
+    metrics: dict[str, float]
+    lineage: Lineage | None = Field(description="Null for those made before it was kept.")
+    tags: Tags
+    aliases: list[str]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, version: ModelVersion, aliases: Mapping[str, int]) -> Self:
+        """Show a version.
+
+        Args:
+            version: The version.
+            aliases: Versions of its model by alias.
+        """
+        own = sorted(name for name, number in aliases.items() if number == version.version)
+        return cls.model_validate({**version.model_dump(), "aliases": own})
+
+
+class VersionList(BaseModel):
+    """One page of a model's versions, oldest first."""
+
+    items: list[VersionView]
+    next_cursor: str | None = NEXT_CURSOR
+
+
+class TagChanges(BaseModel):
+    """Tags to set, and those to remove as null; others stay."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tags: Annotated[
+        dict[
+            Annotated[str, Field(min_length=1, max_length=63)],
+            Annotated[str, Field(max_length=250)] | None,
+        ],
+        Field(max_length=50, examples=[{"stage": "lab", "old": None}]),
+    ]
+
+
+class AliasView(View):
+    """A name for a version, and where it pointed before."""
+
+    model_id: str
+    name: str
+    version: int
+    history: list[AliasChange] = Field(description="Oldest first.")
+
+
+class AliasList(BaseModel):
+    """One page of a model's aliases, by name."""
+
+    items: list[AliasView]
+    next_cursor: str | None = NEXT_CURSOR
+
+
+class AliasRequest(BaseModel):
+    """Which version an alias shall name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: VersionName
+    expected_version: Number | None = Field(
+        default=None,
+        description="The version that it must name now, null for none, or the answer is 409; "
+        "left out: any.",
+    )
+
+
+class DeployRequest(BaseModel):
+    """Which version shall answer, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: VersionName | None = Field(default=None, description="Unset: the latest.")
+    mode: Literal["serve", "shadow", "act"] = Field(
+        default="serve",
+        description="serve: answer predict calls. shadow (recommend on a live cluster) and act "
+        "(control it) are not there yet: 422.",
+    )
+
+
+class DeploymentView(View):
+    """A deployed model version."""
+
+    model_id: str
+    version: int
+    mode: str
+    deployed_at: datetime
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> Self:
+        """Show a deployment."""
+        return cls.model_validate(deployment.model_dump())
+
+
+class DeploymentHistory(BaseModel):
+    """What was wished for a model; one page, oldest first."""
+
+    items: list[DeploymentChange]
+    next_cursor: str | None = NEXT_CURSOR
+
+
+class ModelMetrics(View):
+    """What is known of a model: from its training, and from answering requests."""
+
+    model_id: str
+    deployed_version: int | None
+    training: dict[str, float] = Field(
+        description="Metrics of the deployed version, or of the latest one if none is deployed."
+    )
+    serving: ServingStatistics
+
+
+def page_of(
+    items: Sequence[T], key: Callable[[T], str], limit: int, cursor: str | None
+) -> tuple[list[T], str | None]:
+    """Cut a page out of items that are sorted by a unique key.
+
+    Returns:
+        The items after the cursor, at most `limit`; and the cursor of the next page, None: end.
+    """
+    after = [item for item in items if cursor is None or key(item) > cursor]
+    return list(after[:limit]), key(after[limit - 1]) if len(after) > limit else None

@@ -1,0 +1,109 @@
+"""What answers for models: deploy, undeploy, roll back, and ask."""
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+
+from lwmecps_gym.algorithms.decision import Decision, DecisionRequest
+from lwmecps_gym.platform.access import Scope
+from lwmecps_gym.platform.errors import ConflictError, InvalidInputError
+from lwmecps_gym.serve_app.access import needs
+from lwmecps_gym.serve_app.model_views import (
+    DeploymentHistory,
+    DeploymentView,
+    DeployRequest,
+    ModelView,
+    PageSize,
+    page_of,
+)
+from lwmecps_gym.serve_app.problems import documented
+from lwmecps_gym.serve_app.services import CallerName, Services, ServicesDep, json_body
+
+router = APIRouter()
+
+
+@router.post(
+    "/{model_id}/deploy",
+    dependencies=[json_body],
+    responses=documented(400, 404, 409, 413, 415, 422),
+)
+@needs(Scope.DEPLOYER)
+async def deploy_model(
+    model_id: str,
+    services: ServicesDep,
+    caller: CallerName,
+    body: DeployRequest | None = None,
+) -> DeploymentView:
+    """Make a version answer `predict`; it is loaded before the answer comes."""
+    wish = body or DeployRequest()
+    if wish.mode != "serve":
+        raise InvalidInputError(
+            f"mode: {wish.mode!r} works on a live cluster and comes with the Kubernetes operation; "
+            "deploy with mode 'serve'"
+        )
+    version = await run_in_threadpool(services.store.get_version, model_id, wish.version)
+    await services.policies.load(model_id, version.version)
+    deployment = await run_in_threadpool(
+        services.store.deploy, model_id, version.version, by=caller, mode=wish.mode
+    )
+    return DeploymentView.of(deployment)
+
+
+@router.post("/{model_id}/undeploy", responses=documented(404, 409, 413, 422))
+@needs(Scope.DEPLOYER)
+async def undeploy_model(model_id: str, services: ServicesDep, caller: CallerName) -> ModelView:
+    """Let a model answer no more."""
+    await run_in_threadpool(_answering_version, services, model_id)
+    await run_in_threadpool(services.store.undeploy, model_id, by=caller)
+    model = await run_in_threadpool(services.store.get_model, model_id)
+    return await run_in_threadpool(ModelView.of, services.store, model)
+
+
+@router.post("/{model_id}/rollback", responses=documented(404, 409, 413, 422))
+@needs(Scope.DEPLOYER)
+async def roll_back_model(
+    model_id: str, services: ServicesDep, caller: CallerName
+) -> DeploymentView:
+    """Deploy the version that was deployed before; it is loaded before the answer comes."""
+    version = await run_in_threadpool(services.store.rollback_version, model_id)
+    await services.policies.load(model_id, version)
+    deployment = await run_in_threadpool(services.store.rollback, model_id, by=caller)
+    return DeploymentView.of(deployment)
+
+
+@router.get("/{model_id}/deployments", responses=documented(404, 422))
+async def list_deployment_changes(
+    model_id: str, services: ServicesDep, limit: PageSize = 50, cursor: str | None = None
+) -> DeploymentHistory:
+    """List what was deployed, undeployed and rolled back, oldest first, page by page."""
+    changes = await run_in_threadpool(services.store.list_deployment_changes, model_id)
+    numbered = [(f"{number:09d}", change) for number, change in enumerate(changes)]
+    items, next_cursor = page_of(numbered, lambda item: item[0], limit, cursor)
+    return DeploymentHistory(items=[change for _, change in items], next_cursor=next_cursor)
+
+
+@router.post(
+    "/{model_id}/predict",
+    dependencies=[json_body],
+    responses=documented(400, 404, 409, 413, 415, 422),
+)
+@needs(Scope.VIEWER)
+async def predict(model_id: str, body: DecisionRequest, services: ServicesDep) -> Decision:
+    """Ask a deployed model for a decision."""
+    version = await run_in_threadpool(_answering_version, services, model_id)
+    return await services.policies.predict(model_id, version, body)
+
+
+def _answering_version(services: Services, model_id: str) -> int:
+    """Return the version that answers for a model.
+
+    Raises:
+        NotFoundError: There is no such model.
+        ConflictError: No version of it is deployed.
+    """
+    version = services.store.deployed_version(model_id)
+    if version is None:
+        services.store.get_model(model_id)
+        raise ConflictError(
+            f"model {model_id!r} is not deployed; POST /api/v1/models/{model_id}/deploy first"
+        )
+    return version
