@@ -87,6 +87,9 @@ class Settings(BaseSettings):
         description="Requests a second of one key, or of one address without; 0: any number. "
         "Counts where keys are asked for.",
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Lines of the log: for people, or one JSON object each."
+    )
     kubernetes_namespace: str = "default"
     kubeconfig: Path | None = Field(
         default=None, description="Path of a kubeconfig; unset: in-cluster, then the default one."

@@ -17,6 +17,7 @@ from lwmecps_gym.platform.models import now
 from lwmecps_gym.serve_app import problems
 from lwmecps_gym.serve_app.access import KeyRing, guard
 from lwmecps_gym.serve_app.body_limit import BodyLimit
+from lwmecps_gym.serve_app.feed import Feed
 from lwmecps_gym.serve_app.gate import Gate
 from lwmecps_gym.serve_app.headers import SecurityHeaders
 from lwmecps_gym.serve_app.openapi import DocumentedApi
@@ -24,7 +25,7 @@ from lwmecps_gym.serve_app.pages import add_docs
 from lwmecps_gym.serve_app.recording import Recording
 from lwmecps_gym.serve_app.request_id import HEADER, RequestId
 from lwmecps_gym.serve_app.route_names import RouteNames
-from lwmecps_gym.serve_app.routers import audit, catalog, health, models, overview, training
+from lwmecps_gym.serve_app.routers import audit, catalog, health, live, models, overview, training
 from lwmecps_gym.serve_app.services import Services
 
 RECONCILE_INTERVAL_S = 1.0
@@ -61,8 +62,10 @@ def create_app(services: Services, settings: Settings, behind_serve: bool = Fals
         responses=problems.documented(500, 503),
     )
     app.state.services = services
+    app.state.data_dir = settings.data_dir
+    app.state.feed = Feed(services.training)
     problems.install(app)
-    for router in (training, models, overview, catalog, audit):
+    for router in (training, live, models, overview, catalog, audit):
         app.include_router(router.router, prefix="/api/v1")
     app.include_router(health.router)
     add_docs(app)

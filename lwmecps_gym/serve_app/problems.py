@@ -15,8 +15,8 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lwmecps_gym.platform.errors import LwmecpsError, StoreUnavailableError
+from lwmecps_gym.platform.logs import request_id_var
 from lwmecps_gym.platform.models import slug
-from lwmecps_gym.serve_app.request_id import request_id_var
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5

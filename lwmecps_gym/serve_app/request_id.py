@@ -1,18 +1,15 @@
 """The id of a request: in its answer, in the log, in the audit, and on the training it made."""
 
 import re
-from contextvars import ContextVar
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lwmecps_gym.platform.logs import request_id_var
 from lwmecps_gym.platform.models import new_id
 
 HEADER = "X-Request-ID"
 _SANE = re.compile(r"[A-Za-z0-9._-]{8,64}")
-
-request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""Id of the request that this task or thread works for; None outside of requests."""
 
 
 class RequestId:

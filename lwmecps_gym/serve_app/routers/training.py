@@ -8,12 +8,12 @@ from starlette.concurrency import run_in_threadpool
 
 from lwmecps_gym.platform.access import Scope
 from lwmecps_gym.platform.errors import ConflictError, NotFoundError
+from lwmecps_gym.platform.logs import request_id_var
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
 from lwmecps_gym.platform.training import Progress
 from lwmecps_gym.serve_app.access import needs
 from lwmecps_gym.serve_app.idempotency import IdempotencyKey, create_once
 from lwmecps_gym.serve_app.problems import documented
-from lwmecps_gym.serve_app.request_id import request_id_var
 from lwmecps_gym.serve_app.routers.catalog import check_packaged
 from lwmecps_gym.serve_app.services import ServicesDep, json_body
 from lwmecps_gym.serve_app.views import MetricLines, TrainingDetail, TrainingPage, TrainingSummary
