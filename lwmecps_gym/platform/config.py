@@ -87,6 +87,7 @@ class Settings(BaseSettings):
         description="Requests a second of one key, or of one address without; 0: any number. "
         "Counts where keys are asked for.",
     )
+    log_level: Literal["debug", "info", "warning"] = "info"
     log_format: Literal["text", "json"] = Field(
         default="text", description="Lines of the log: for people, or one JSON object each."
     )

@@ -55,5 +55,5 @@ def set_up_logging(settings: Settings) -> None:
     handler.setFormatter(JsonFormatter() if json_lines else logging.Formatter(_TEXT))
     logger = logging.getLogger("lwmecps_gym")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(settings.log_level.upper())
     logger.propagate = False

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
+from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
@@ -20,12 +21,22 @@ from lwmecps_gym.serve_app.body_limit import BodyLimit
 from lwmecps_gym.serve_app.feed import Feed
 from lwmecps_gym.serve_app.gate import Gate
 from lwmecps_gym.serve_app.headers import SecurityHeaders
+from lwmecps_gym.serve_app.observing import Observing, RequestMetrics
 from lwmecps_gym.serve_app.openapi import DocumentedApi
 from lwmecps_gym.serve_app.pages import add_docs
 from lwmecps_gym.serve_app.recording import Recording
 from lwmecps_gym.serve_app.request_id import HEADER, RequestId
 from lwmecps_gym.serve_app.route_names import RouteNames
-from lwmecps_gym.serve_app.routers import audit, catalog, health, live, models, overview, training
+from lwmecps_gym.serve_app.routers import (
+    audit,
+    catalog,
+    health,
+    live,
+    models,
+    overview,
+    prometheus,
+    training,
+)
 from lwmecps_gym.serve_app.services import Services
 
 RECONCILE_INTERVAL_S = 1.0
@@ -67,8 +78,11 @@ def create_app(services: Services, settings: Settings, behind_serve: bool = Fals
     problems.install(app)
     for router in (training, live, models, overview, catalog, audit):
         app.include_router(router.router, prefix="/api/v1")
-    app.include_router(health.router)
+    for router in (health, prometheus):
+        app.include_router(router.router)
     add_docs(app)
+    app.state.registry = CollectorRegistry()
+    ProcessCollector(registry=app.state.registry)
     _add_middleware(app, services, settings)
     app.add_middleware(RequestId, behind_serve=behind_serve)
     return app
@@ -76,8 +90,9 @@ def create_app(services: Services, settings: Settings, behind_serve: bool = Fals
 
 def _add_middleware(app: FastAPI, services: Services, settings: Settings) -> None:
     """Put around the routes what every request goes through; the last added meets it first."""
+    routes, metrics = RouteNames(app), RequestMetrics(app.state.registry)
     app.add_middleware(BodyLimit)
-    app.add_middleware(Recording, store=services.store, routes=RouteNames(app))
+    app.add_middleware(Recording, store=services.store, routes=routes)
     app.add_middleware(Gate, keys=KeyRing(services.store, settings), settings=settings)
     if settings.cors_origins:
         app.add_middleware(
@@ -88,6 +103,7 @@ def _add_middleware(app: FastAPI, services: Services, settings: Settings) -> Non
             expose_headers=["ETag", "Location", "Retry-After", HEADER],
         )
     app.add_middleware(problems.UnexpectedErrors)
+    app.add_middleware(Observing, metrics=metrics, routes=routes)
     app.add_middleware(SecurityHeaders)
 
 

@@ -82,21 +82,25 @@ class Api:
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """Build the FastAPI application inside the replica."""
+        import ray
+
         from lwmecps_gym.algorithms.catalog import prepare
         from lwmecps_gym.algorithms.launcher import RayLauncher
         from lwmecps_gym.algorithms.registry import import_algorithms
         from lwmecps_gym.platform.artifacts import ArtifactStore
         from lwmecps_gym.platform.database import open_store
+        from lwmecps_gym.platform.logs import set_up_logging
         from lwmecps_gym.platform.training import TrainingService
         from lwmecps_gym.serve_app.api import create_app
         from lwmecps_gym.serve_app.remote_policies import RemotePolicies
         from lwmecps_gym.serve_app.services import Services
 
+        set_up_logging(self._settings)
         import_algorithms(self._settings.algorithms)
         settings, store = self._settings, open_store(self._settings)
         launcher = RayLauncher(settings)
         training = TrainingService(store, prepare, launcher, settings.max_concurrent_trainings)
         artifacts = ArtifactStore(settings.data_dir / "artifacts")
         policies = RemotePolicies(self._policies)
-        services = Services(store, training, policies, artifacts)
+        services = Services(store, training, policies, artifacts, ray.cluster_resources)
         return create_app(services, settings, behind_serve=True)

@@ -16,6 +16,7 @@ _GATE_STATUSES = (
     HTTPStatus.MISDIRECTED_REQUEST,
     HTTPStatus.TOO_MANY_REQUESTS,
 )
+_PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
 class DocumentedApi(FastAPI):
@@ -43,9 +44,8 @@ class DocumentedApi(FastAPI):
                         scope = needed_scope(endpoints[path, name.upper()], name.upper())
                         _guarded(operation, scope)
                     for status, response in operation["responses"].items():
-                        if status[0] in "45" and "application/json" in response["content"]:
-                            content = response["content"]
-                            content[MEDIA_TYPE] = content.pop("application/json")
+                        if status[0] in "45":
+                            response["content"] = _PROBLEM
         return super().openapi()
 
 
@@ -56,5 +56,5 @@ def _guarded(operation: dict[str, Any], scope: str) -> None:
     for status in _GATE_STATUSES:
         operation["responses"][str(status.value)] = {
             "description": status.phrase,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": _PROBLEM,
         }

@@ -1,5 +1,6 @@
 """What the routes work with, as plain objects: Serve only hosts them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Protocol, cast
 
@@ -31,12 +32,16 @@ class PolicyServing(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """All that the routes need."""
+    """All that the routes need.
+
+    `ping_ray` returns if Ray answers; None where there is no Ray.
+    """
 
     store: Store
     training: TrainingService
     policies: PolicyServing
     artifacts: ArtifactStore
+    ping_ray: Callable[[], object] | None = None
 
 
 def _services(request: Request) -> Services:

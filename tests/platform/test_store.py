@@ -81,6 +81,13 @@ def test_a_taken_id_is_a_conflict_and_changes_nothing(store: Store) -> None:
     assert store.get_task(task.id) == task
 
 
+def test_tasks_are_counted_by_state(store: Store) -> None:
+    for state in (TaskState.PENDING, TaskState.FAILED, TaskState.FAILED):
+        store.create_task(a_task(state=state))
+    counts = [store.count_tasks(state) for state in TaskState if store.count_tasks(state)]
+    assert counts == [1, 2]
+
+
 def test_what_does_not_exist_is_not_found(store: Store) -> None:
     with pytest.raises(NotFoundError, match="training task 'nobody'"):
         store.get_task("nobody")

@@ -254,8 +254,9 @@ def test_a_packaged_scenario_read_from_the_api_can_be_sent_back(client: TestClie
 
 
 def test_the_platform_is_alive_and_ready(client: TestClient) -> None:
-    for path in ("/healthz", "/readyz"):
-        assert client.get(path).json() == {"status": "ok"}
+    assert client.get("/healthz").json() == {"status": "ok"}
+    parts = {"store": "ok", "policy_server": "ok"}
+    assert client.get("/readyz").json() == {"status": "ok", "parts": parts}
     assert client.get("/docs").status_code == 200
 
 

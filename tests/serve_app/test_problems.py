@@ -181,9 +181,14 @@ def test_a_store_that_does_not_answer_is_503_with_retry_after(
         raise StoreUnavailableError("the database at db:27017 does not answer")
 
     monkeypatch.setattr(store, "ping", refuse)
-    response = client.get("/readyz")
+    monkeypatch.setattr(store, "list_models", refuse)
+    response = client.get("/api/v1/models")
     assert "db:27017" in problem(response, 503)["detail"]
     assert response.headers["retry-after"] == "5"
+    probe = client.get("/readyz")
+    assert "store is unavailable" in problem(probe, 503)["detail"]
+    assert "db:27017" not in probe.text
+    assert probe.headers["retry-after"] == "5"
 
 
 def test_an_unexpected_error_is_logged_under_the_id_that_the_answer_names(

@@ -155,7 +155,8 @@ def test_a_body_of_10_mb_is_refused_and_leaves_no_training(
 
 
 def test_the_platform_is_ready_and_documents_itself(client: httpx.Client) -> None:
-    assert client.get("/readyz").json() == {"status": "ok"}
+    parts = {"store": "ok", "policy_server": "ok", "ray": "ok"}
+    assert client.get("/readyz").json() == {"status": "ok", "parts": parts}
     assert client.get("/docs").status_code == 200
     assert "/api/v1/training" in client.get("/openapi.json").json()["paths"]
 

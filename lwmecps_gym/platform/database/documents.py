@@ -66,6 +66,9 @@ class Documents(Protocol):
             ConflictError: the store is not empty, or an id is there twice.
         """
 
+    def count(self, collection: str, where: Mapping[str, Scalar]) -> int:
+        """Return how many documents have top-level fields that equal `where`."""
+
     def ping(self) -> None:
         """Return if the database answers."""
 

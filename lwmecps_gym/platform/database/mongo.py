@@ -184,6 +184,11 @@ class MongoDocuments:
         with _errors():
             self._set_schema({"$unset": {"importing": True}})
 
+    def count(self, collection: str, where: Mapping[str, Scalar]) -> int:
+        """Return how many documents have top-level fields that equal `where`."""
+        with _errors():
+            return self._database[collection].count_documents(dict(where))
+
     def ping(self) -> None:
         """Return if the server answers."""
         with _errors():

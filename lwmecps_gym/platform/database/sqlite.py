@@ -120,6 +120,14 @@ class SqliteDocuments:
         except sqlite3.IntegrityError as error:
             raise ConflictError(f"an id is there twice: {error}") from error
 
+    def count(self, collection: str, where: Mapping[str, Scalar]) -> int:
+        """Return how many documents have top-level fields that equal `where`."""
+        conditions = [f"{_extract(field)} = ?" for field in where]
+        statement = f"SELECT count(*) FROM {collection} WHERE {' AND '.join(conditions) or 'TRUE'}"
+        with self._errors(), self._lock:
+            [found] = self._connection.execute(statement, list(where.values())).fetchone()
+        return int(found)
+
     def ping(self) -> None:
         """Return if the file can be read."""
         with self._errors(), self._lock:

@@ -61,6 +61,10 @@ class Store(ModelRegistry):
         """Return a task; NotFoundError if there is none."""
         return self._read("tasks", task_id, TrainingTask, "training task")
 
+    def count_tasks(self, state: TaskState) -> int:
+        """Return how many tasks are in a state."""
+        return self._documents.count("tasks", {"state": state.value})
+
     def list_tasks(
         self,
         state: TaskState | None = None,
