@@ -18,6 +18,7 @@ from rich.table import Table
 from lwmecps_gym.key_commands import keys_app
 from lwmecps_gym.platform.config import Settings, read_settings
 from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
+from lwmecps_gym.platform.models import TrainingTask
 from lwmecps_gym.watch import watch
 
 app = typer.Typer(
@@ -121,6 +122,14 @@ def train(
         list[str] | None,
         typer.Option("--parameter", "-p", help="NAME=VALUE, e.g. learning_rate=0.001; repeatable."),
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK_ID",
+            help="Go on with a training that was interrupted, as it was created; "
+            "other options do not count.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model and register it as a new version.
@@ -128,22 +137,29 @@ def train(
     The scenario's name and the parameters are those of the REST API; `lwmecps models list` shows
     the result, `lwmecps evaluate --policy MODEL_ID` compares it.
     """
-    from lwmecps_gym.algorithms.runner import train_here
+    from lwmecps_gym.algorithms.runner import resume_here, train_here
     from lwmecps_gym.envs.scenario import load_scenario
     from lwmecps_gym.progress import follow
 
-    loaded = load_scenario(scenario)
-    request = {
-        "name": name or f"{algorithm}-{loaded.name}",
-        "model_type": algorithm,
-        "parameters": dict(_name_value(item) for item in parameter or []),
-        "total_episodes": total_episodes,
-        "scenario": loaded.document(),
-        "env": env,
-        "seed": seed,
-    }
+    def begun(task: TrainingTask) -> None:
+        line = f"training {task.id}; if interrupted: lwmecps train --resume {task.id}"
+        err.print(line, highlight=False, soft_wrap=True)
+
     with follow(err) as show, redirect_stdout(sys.stderr):
-        task = train_here(request, read_settings(), show)
+        if resume is not None:
+            task = resume_here(resume, read_settings(), show, begun)
+        else:
+            loaded = load_scenario(scenario)
+            request = {
+                "name": name or f"{algorithm}-{loaded.name}",
+                "model_type": algorithm,
+                "parameters": dict(_name_value(item) for item in parameter or []),
+                "total_episodes": total_episodes,
+                "scenario": loaded.document(),
+                "env": env,
+                "seed": seed,
+            }
+            task = train_here(request, read_settings(), show, begun)
     result = {
         "task_id": task.id,
         "model_id": task.model_id,

@@ -16,7 +16,7 @@ from lwmecps_gym.algorithms.roster import find_policies
 from lwmecps_gym.envs.scenario import Scenario, load_scenario
 from lwmecps_gym.platform.config import Settings, read_settings
 from lwmecps_gym.platform.errors import LwmecpsError
-from lwmecps_gym.platform.training import Progress
+from lwmecps_gym.platform.task_progress import Progress
 from lwmecps_gym.progress import follow
 
 SCENARIO = "four-stations"

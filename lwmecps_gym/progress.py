@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from lwmecps_gym.platform.training import Progress as TrainingProgress
+from lwmecps_gym.platform.task_progress import Progress as TrainingProgress
 
 LINE_S = 10.0
 """Time between lines where there is no terminal, s."""

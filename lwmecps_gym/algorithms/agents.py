@@ -15,7 +15,6 @@ need not report. No Ray needed.
 import inspect
 import operator
 import random
-import shutil
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
@@ -40,6 +39,7 @@ from lwmecps_gym.algorithms.networks import MASK, flat_size
 from lwmecps_gym.envs import LWMECPSEnv, LWMECPSEnv2, LWMECPSEnv3
 from lwmecps_gym.envs.base import PlacementEnv
 from lwmecps_gym.envs.cluster import Ints
+from lwmecps_gym.platform.checkpoints import Reached
 from lwmecps_gym.platform.errors import IllegalActionError, InvalidInputError, LwmecpsError
 from lwmecps_gym.platform.models import TrainingTask
 
@@ -176,12 +176,14 @@ class AgentLearner:
         return Iteration(self._episodes, self._steps, mean, values)
 
     def save(self, folder: Path) -> None:
-        """See `Learner.save`; the earlier one stays until the new one is whole."""
-        new = folder.with_name(f"{folder.name}.new")
-        shutil.rmtree(new, ignore_errors=True)
-        self._write(new)
-        shutil.rmtree(folder, ignore_errors=True)
-        new.rename(folder)
+        """See `Learner.save`: what `save_model` writes."""
+        self._write(folder)
+
+    def restore(self, folder: Path, reached: Reached) -> None:
+        """See `Learner.restore`: what `load_model` reads; the rest of the agent is new."""
+        with self._entry.calling("load_model"):
+            self._agent.load_model(folder)
+        self._episodes, self._steps = reached.episode, reached.env_steps
 
     def export(self) -> Export:
         """See `Learner.export`: what `save_model` writes."""
@@ -202,7 +204,6 @@ class AgentLearner:
         self._env.close()  # type: ignore[no-untyped-call]
 
     def _write(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         with self._entry.calling("save_model"):
             self._agent.save_model(folder)
 

@@ -4,6 +4,7 @@ RLlib's own replay handles each replayed transition as an episode in Python, whi
 of the time; its modules, learner, loss and target networks are used as they are.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,13 @@ from lwmecps_gym.algorithms.replay import TransitionBuffer
 from lwmecps_gym.algorithms.rl_modules import AnySizeQNetwork, MaskedQNetwork
 from lwmecps_gym.algorithms.schedules import falling
 
+TRANSITIONS = "transitions.npz"
 PRIORITY_EXPONENT = 0.6
 IMPORTANCE_EXPONENT = 0.4
 
 
 class ArrayDQN(DQN):  # type: ignore[misc]
-    """RLlib's DQN with a `TransitionBuffer`; the buffer is no part of its checkpoints."""
+    """RLlib's DQN with a `TransitionBuffer`, which lies beside RLlib's files in a checkpoint."""
 
     def setup(self, config: Any) -> None:
         """Set up RLlib's part, and the buffer."""
@@ -49,6 +51,19 @@ class ArrayDQN(DQN):  # type: ignore[misc]
 
     def _create_local_replay_buffer_if_necessary(self, config: Any) -> None:
         return None
+
+    def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
+        """Write RLlib's checkpoint, and the buffer into the same folder."""
+        folder: str = super().save_to_path(path, **kwargs)
+        self._transitions.save(Path(folder) / TRANSITIONS)
+        return folder
+
+    def restore_from_path(self, path: Any, **kwargs: Any) -> None:
+        """Read what `save_to_path` wrote."""
+        super().restore_from_path(path, **kwargs)
+        file = Path(path) / TRANSITIONS
+        if file.exists():  # RLlib calls this too for a part of a checkpoint alone
+            self._transitions.load(file)
 
     def training_step(self) -> None:
         """Sample, replay `training_intensity` times as many steps, share the weights."""

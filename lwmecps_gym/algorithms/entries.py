@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from lwmecps_gym.envs.encoding import Encoding
 from lwmecps_gym.envs.scenario import Scenario
+from lwmecps_gym.platform.checkpoints import Reached
 from lwmecps_gym.platform.models import TrainingTask
 
 if TYPE_CHECKING:
@@ -79,7 +80,11 @@ class Learner(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint into a folder, over an earlier one."""
+        """Write a checkpoint into an empty folder."""
+        ...
+
+    def restore(self, folder: Path, reached: Reached) -> None:
+        """Go on from a checkpoint that `save` wrote; before the first `train`."""
         ...
 
     def export(self) -> Export:

@@ -1,6 +1,7 @@
 """Replay of transitions from arrays: uniform or prioritised (Schaul et al. 2016), n-step."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,27 @@ class TransitionBuffer:
             spans = batch["n_step"].astype(np.int64)
             batch["rewards"] -= (self._mean * self._discounted[spans]).astype(np.float32)
         return batch, rows
+
+    def save(self, file: Path) -> None:
+        """Write the transitions and their priorities, an `.npz` file."""
+        rows = np.arange(self.size)
+        columns = {f"column/{name}": values[: self.size] for name, values in self._columns.items()}
+        numbers = np.array([self._next, self._seen, self._mean, self._largest])
+        np.savez(file, numbers=numbers, priorities=self._tree[rows], **columns)
+
+    def load(self, file: Path) -> None:
+        """Read what `save` wrote; the buffer must have the same capacity and be empty."""
+        with np.load(file) as stored:
+            for name in stored.files:
+                if name.startswith("column/"):
+                    values = stored[name]
+                    self._write(name.removeprefix("column/"), np.arange(len(values)), values)
+            priorities = stored["priorities"]
+            self._next, self._seen = (int(number) for number in stored["numbers"][:2])
+            self._mean, self._largest = (float(number) for number in stored["numbers"][2:])
+        self.size = len(priorities)
+        if self.size:
+            self._tree.set(np.arange(self.size), priorities)
 
     def prioritise(self, rows: Ints, errors: Floats) -> None:
         """Set the priorities of rows to the size of their errors."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from lwmecps_gym.algorithms.entries import Export, Iteration
 from lwmecps_gym.algorithms.training import configure, export, iteration_values
 from lwmecps_gym.platform.artifacts import WEIGHTS, encode_tensors
+from lwmecps_gym.platform.checkpoints import Reached
 from lwmecps_gym.platform.errors import InvalidInputError
 from lwmecps_gym.platform.models import TrainingTask
 
@@ -34,8 +35,19 @@ class RLlibLearner:
 
     def save(self, folder: Path) -> None:
         """See `Learner.save`; RLlib can restore it."""
-        folder.mkdir(parents=True, exist_ok=True)
         self._algorithm.save_to_path(str(folder.resolve()))
+
+    def restore(self, folder: Path, reached: Reached) -> None:
+        """See `Learner.restore`: weights, optimiser, schedules, counts and DQN's replay.
+
+        Episodes under way and the state of random numbers are not in a checkpoint: all
+        environments begin an episode anew.
+        """
+        self._algorithm.restore_from_path(str(folder.resolve()))
+        # Runners that RLlib found busy are left with their own weights by its restore.
+        self._algorithm.env_runner_group.sync_weights(
+            from_worker_or_learner_group=self._algorithm.learner_group, inference_only=True
+        )
 
     def export(self) -> Export:
         """See `Learner.export`: one file of weights."""

@@ -1,7 +1,6 @@
-"""A training at work: RLlib learns, the store hears of it, and a model version comes out."""
+"""What RLlib needs to know of a training, and what is kept of its model and its iterations."""
 
 import math
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,22 +19,15 @@ from lwmecps_gym.algorithms.catalog import validate_parameters
 from lwmecps_gym.algorithms.entries import LOGGED_INFO, Plan, RLlibEntry
 from lwmecps_gym.algorithms.own_modules import export_module
 from lwmecps_gym.algorithms.parameters import env_options
-from lwmecps_gym.algorithms.registry import entry_of, import_algorithms
+from lwmecps_gym.algorithms.registry import entry_of
 from lwmecps_gym.envs import make_vector_env
 from lwmecps_gym.envs.scenario import Scenario, load_scenario
-from lwmecps_gym.platform.artifacts import ArtifactStore
-from lwmecps_gym.platform.config import Settings
-from lwmecps_gym.platform.database import open_store
-from lwmecps_gym.platform.models import Lineage, ModelVersion, TrainingTask
-from lwmecps_gym.platform.task_run import TaskRun
-from lwmecps_gym.platform.wandb_config import Tracker
+from lwmecps_gym.platform.models import TrainingTask
 
 PPO_TEMPERATURE = 0.5
 """Temperature at which a policy trained by PPO chooses when it is served."""
 ROUNDS = 5
 """Rounds of episodes that a training has at least."""
-CHECKPOINT_S = 60.0
-"""Time between checkpoints of a running training, s."""
 
 
 def configure(task: TrainingTask) -> AlgorithmConfig:
@@ -136,92 +128,6 @@ def make_manifest(
         },
         "created_at": datetime.now(UTC).isoformat(),
     }
-
-
-def run_task(settings: Settings, task_id: str) -> ModelVersion:
-    """Run a pending task to its end; progress, metrics and the model version go to the store.
-
-    Raises:
-        ConflictError: the task is not pending.
-        Exception: whatever ended the training; the task is then `failed` and holds the reason.
-    """
-    store = open_store(settings)
-    with TaskRun.begin(store, task_id) as run:
-        import_algorithms(settings.algorithms)
-        tracker = Tracker.start(settings, run.task)
-        exit_code = 1
-        try:
-            if tracker.run_id is not None:
-                run.tracked_by(tracker.run_id)
-            artifact, metrics = _train(settings, run, tracker)
-            model = store.add_version(
-                run.task.name,
-                model_type=run.task.model_type,
-                task_id=task_id,
-                digest=artifact,
-                metrics=metrics,
-                lineage=Lineage.of(
-                    run.task.scenario,
-                    run.task.env,
-                    parameters=run.task.parameters,
-                    total_episodes=run.task.total_episodes,
-                    seed=run.task.seed,
-                ),
-            )
-            directory = ArtifactStore(settings.data_dir / "artifacts").path(artifact)
-            tracker.log_model(
-                model.model_id, directory, {"version": model.version, **metrics}, ["latest"]
-            )
-            run.complete(model)
-            exit_code = 0
-        finally:
-            tracker.finish(exit_code)
-    return model
-
-
-def _train(settings: Settings, run: TaskRun, tracker: Tracker) -> tuple[str, dict[str, float]]:
-    task = run.task
-    learner = entry_of(task.model_type).begin(task)
-    checkpoints = settings.data_dir / "checkpoints" / task.id
-    begun, saved = time.monotonic(), time.monotonic()
-    first: float | None = None
-    last: float | None = None
-    iteration, episodes, steps, spent = 0, 0, 0, 0.0
-    try:
-        while episodes < task.total_episodes:
-            begin = time.monotonic()
-            done = learner.train()
-            spent += time.monotonic() - begin
-            iteration += 1
-            episodes, steps = min(task.total_episodes, done.episodes), done.env_steps
-            if done.episode_return is not None and math.isfinite(done.episode_return):
-                last = done.episode_return
-                first = last if first is None else first
-            run.report(
-                iteration=iteration,
-                episode=episodes,
-                env_steps=steps,
-                episode_return=done.episode_return,
-                env_steps_per_s=steps / spent,
-                values=done.values,
-            )
-            tracker.log({**done.values, "env_steps": steps}, step=iteration)
-            if time.monotonic() - saved > CHECKPOINT_S:
-                learner.save(checkpoints)
-                saved = time.monotonic()
-        learner.save(checkpoints)
-        metrics = {
-            "env_steps": float(steps),
-            "training_s": time.monotonic() - begun,
-            **({"first_return": first} if first is not None else {}),
-            **({"last_return": last} if last is not None else {}),
-        }
-        model = learner.export()
-        manifest = make_manifest(task, model.architecture, metrics)
-        artifacts = ArtifactStore(settings.data_dir / "artifacts")
-        return artifacts.put_files(model.files, manifest), metrics
-    finally:
-        learner.stop()
 
 
 def iteration_values(result: Mapping[str, Any]) -> dict[str, float]:

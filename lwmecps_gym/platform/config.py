@@ -1,6 +1,5 @@
 """Settings, read once from the environment."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,8 +54,29 @@ class Settings(BaseSettings):
         validation_alias="WANDB_MODE",
         description="online, offline or disabled; unset: online with a key, offline without.",
     )
-    max_concurrent_trainings: int = Field(
-        default_factory=lambda: max(1, (os.cpu_count() or 2) // 2), ge=1
+    max_concurrent_trainings: int | None = Field(
+        default=None,
+        ge=1,
+        description="Trainings at one time; unset: one for each core that Ray has.",
+    )
+    max_queued_trainings: int = Field(default=100, ge=1, description="Trainings that may wait.")
+    checkpoint_interval_s: float = Field(
+        default=60.0, ge=0, description="Time between checkpoints of a training, s."
+    )
+    lease_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long a running training may be silent before it is suspected to be dead; "
+        "a third of that later it is taken back, s.",
+    )
+    begin_lease_s: float = Field(
+        default=120.0, gt=0, description="How long a launched training may take to begin, s."
+    )
+    max_attempts: int = Field(
+        default=5,
+        ge=1,
+        description="Attempts in a row that may be lost, without a checkpoint in between, before "
+        "a training fails.",
     )
     algorithms: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_modules)] = Field(
         default=(),

@@ -8,6 +8,7 @@
     ├── ConflictError           the state of a thing does not allow it      409
     ├── IllegalActionError      the cluster cannot apply that action        409
     ├── StoreUnavailableError   the database does not answer                503
+    ├── QueueFullError          too many trainings wait                     503
     └── ClusterError            the Kubernetes API refused or did not answer 502
 
 Every message says what was wrong, where, and what to do about it. The CLI prints it on one line and
@@ -67,6 +68,13 @@ class StoreUnavailableError(LwmecpsError):
 
     status = 503
     title = "Store unavailable"
+
+
+class QueueFullError(LwmecpsError):
+    """Too many trainings wait; the call can be repeated later."""
+
+    status = 503
+    title = "Queue full"
 
 
 class ClusterError(LwmecpsError):

@@ -32,13 +32,28 @@ class TaskState(StrEnum):
 
     PENDING = "pending"
     RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    STOPPING = "stopping"
     COMPLETED = "completed"
+    STOPPED = "stopped"
+    CANCELLED = "cancelled"
     FAILED = "failed"
 
     @property
+    def active(self) -> bool:
+        """True while a process trains, or one that was lost has to be replaced."""
+        return self in (TaskState.RUNNING, TaskState.PAUSING, TaskState.STOPPING)
+
+    @property
     def ended(self) -> bool:
-        """True once nothing more will happen."""
-        return self in (TaskState.COMPLETED, TaskState.FAILED)
+        """True once nothing more will happen by itself."""
+        return self in (
+            TaskState.COMPLETED,
+            TaskState.STOPPED,
+            TaskState.CANCELLED,
+            TaskState.FAILED,
+        )
 
 
 class Record(BaseModel):
@@ -88,6 +103,23 @@ class TrainingTask(Record):
     lease_until: datetime | None = Field(
         default=None, description="Whoever runs the task promises to speak again before this time."
     )
+    attempt: int = Field(
+        default=0,
+        description="How often the task was launched; what writes for it must know this number.",
+    )
+    begun: bool = Field(default=False, description="The process of this attempt has begun.")
+    suspected: bool = Field(
+        default=False, description="The lease ran out, and the process has a last time to speak."
+    )
+    losses: int = Field(
+        default=0, description="Attempts lost in a row, without a new checkpoint in between."
+    )
+    resumed: int = Field(default=0, description="How often it went on from a checkpoint.")
+    retries: int = Field(default=0, description="How often it was taken up again after its end.")
+    saving: bool = Field(default=False, description="Its model is being stored right now.")
+    iteration: int = 0
+    checkpoint_iteration: int | None = None
+    spent_s: float = Field(default=0.0, description="Time spent training, s; without pauses.")
     episode: int = 0
     env_steps: int = 0
     episode_return: float | None = None
@@ -103,7 +135,8 @@ class TrainingTask(Record):
 class MetricRecord(Record):
     """One line of a task's history: written once, by training iteration.
 
-    `id` is `{task_id}/{iteration:010d}`, so that a repeated write is the same write.
+    `id` is `{task_id}/{iteration:010d}`, so that a repeated write is the same write. `revision` is
+    the attempt of the task that wrote it: a later one replaces what an earlier one wrote.
     """
 
     task_id: str
@@ -168,6 +201,7 @@ class ModelVersion(Record):
     version: int
     model_type: str
     task_id: str | None
+    retry: int = Field(default=0, description="Which retry of the task made it; 0: its first run.")
     digest: str = Field(description="SHA-256 that addresses the artifact (weights and manifest).")
     metrics: dict[str, float] = Field(default_factory=dict)
     lineage: Lineage | None = None

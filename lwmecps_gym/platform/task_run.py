@@ -1,45 +1,56 @@
-"""The side of a training that runs: begin the task, renew its lease, report, and end it."""
+"""The side of a training that runs: begin an attempt, keep its lease, report, and end it."""
 
 import logging
 import math
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from lwmecps_gym.platform.checkpoints import Reached
 from lwmecps_gym.platform.database import Store
 from lwmecps_gym.platform.errors import ConflictError, StoreUnavailableError
 from lwmecps_gym.platform.models import (
+    Lineage,
     MetricRecord,
     ModelVersion,
     TaskState,
     TrainingTask,
     now,
 )
+from lwmecps_gym.platform.task_states import Event, after, change
 from lwmecps_gym.platform.training import Clock, error_text
 
 LEASE_S = 30.0
-"""How long a running training may be silent before it counts as dead, in seconds."""
+"""How long a running training may be silent before it is suspected to be dead, s."""
+AGAIN_S = 1.0
+"""Time between tries while the store is away, s."""
+PATIENCE_S = 3600.0
+"""How long an attempt that cannot go on without the store waits for it, s."""
+MOST_KEPT = 10_000
+"""Lines of the history that an attempt holds while the store is away; then it waits."""
 
-_ATTEMPTS = 100
-"""How often a change is tried again because someone else wrote first."""
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 
 class TaskRun:
-    """One run of a task, from `begin` to `complete` or `fail`.
+    """One attempt at a task, from `begin` to `complete`, `park` or `fail`.
 
-        with TaskRun.begin(store, task_id) as run:
+        with TaskRun.begin(store, task_id, attempt=1) as run:
             for ...:
                 run.report(...)
-            run.complete(version)
+            run.complete(run.add_version(digest, metrics))
 
-    A daemon thread renews the lease every third of it. Leaving the block by an error ends the task
-    as failed with the error as its reason, and the error goes on; leaving it without `complete`
-    is a failure too. Once the task was ended by someone else, `report` and `complete` raise
-    `ConflictError`: the run has nothing left to do.
+    A daemon thread renews the lease every third of it. While the store is away, reports are kept
+    and the training goes on; the thread writes them, in their order, when it is back. Leaving the
+    block by an error ends the task as failed with the error as its reason, and the error goes on;
+    leaving it by what is no `Exception`, as when the process is told to end, gives the task back;
+    leaving it without an end is a failure. Once someone else ended the task, or began another
+    attempt, every method raises `ConflictError`: this one has nothing left to do.
     """
 
     def __init__(self, store: Store, task: TrainingTask, clock: Clock, lease_s: float) -> None:
@@ -47,43 +58,83 @@ class TaskRun:
         self._task = task
         self._clock = clock
         self._lease = timedelta(seconds=lease_s)
+        self._begun_at = clock()
+        self._spent_before = 0.0
+        self._writing = threading.RLock()
         self._lock = threading.Lock()
+        self._progress: dict[str, Any] = {}
+        self._kept: list[MetricRecord] = []
+        self._away = False
+        self._refusal: ConflictError | None = None
         self._over = threading.Event()
         self._heartbeat = threading.Thread(
-            target=self._renew, name=f"lease-{task.id}", args=(lease_s / 3,), daemon=True
+            target=self._beat, name=f"lease-{task.id}", args=(lease_s / 3,), daemon=True
         )
 
     @classmethod
     def begin(
-        cls, store: Store, task_id: str, *, clock: Clock = now, lease_s: float = LEASE_S
+        cls,
+        store: Store,
+        task_id: str,
+        *,
+        attempt: int = 0,
+        clock: Clock = now,
+        lease_s: float = LEASE_S,
     ) -> Self:
-        """Take a pending task and start to renew its lease.
+        """Begin an attempt at a task and start to renew its lease.
 
         Raises:
             NotFoundError: No task has that id.
-            ConflictError: The task is not pending: it was begun before, or has ended.
+            ConflictError: The task does not wait for this attempt: it was begun before, another
+                one was launched since, or it was paused or has ended.
         """
-        run = cls(store, store.get_task(task_id), clock, lease_s)
-        time = clock()
-        run._change(
-            TaskState.PENDING,
-            lambda task: {
-                "state": TaskState.RUNNING,
-                "started_at": time,
-                "lease_until": time + run._lease,
-            },
-        )
+        begun_at = clock()
+
+        def begun(task: TrainingTask) -> dict[str, Any]:
+            state = after(task, Event.BEGIN)
+            if task.begun or task.attempt != attempt:
+                raise ConflictError(
+                    f"training {task.id} is at attempt {task.attempt}"
+                    f"{', which has begun' if task.begun else ''}: attempt {attempt} is out of turn"
+                )
+            return {
+                "state": state,
+                "begun": True,
+                "started_at": task.started_at or begun_at,
+                "lease_until": begun_at + timedelta(seconds=lease_s),
+            }
+
+        run = cls(store, change(store, task_id, begun), clock, lease_s)
         run._heartbeat.start()
         return run
 
     @property
     def task(self) -> TrainingTask:
-        """The task as this run last saw it."""
+        """The task as this run last saw it; its state tells what users want."""
         return self._task
+
+    @property
+    def spent_s(self) -> float:
+        """Time spent on what the training is by now, s: without lost work and pauses."""
+        return self._spent_before + (self._clock() - self._begun_at).total_seconds()
+
+    def go_on_from(self, reached: Reached | None) -> None:
+        """Set the task back to a checkpoint, or to its beginning; the history after it goes.
+
+        Raises:
+            ConflictError: This attempt is over.
+        """
+        start = reached or Reached()
+        self._begun_at, self._spent_before = self._clock(), start.spent_s
+        resumed = self._task.resumed + (reached is not None)
+        self._patiently(
+            lambda: self._change(lambda task: {**start.model_dump(), "resumed": resumed})
+        )
+        self._patiently(lambda: self._store.drop_metrics(self._task.id, start.iteration))
 
     def tracked_by(self, wandb_run_id: str) -> None:
         """Store the id of the W&B run that tracks the training; raises `ConflictError`."""
-        self._change(TaskState.RUNNING, lambda task: {"wandb_run_id": wandb_run_id})
+        self._patiently(lambda: self._change(lambda task: {"wandb_run_id": wandb_run_id}))
 
     def report(
         self,
@@ -93,9 +144,11 @@ class TaskRun:
         env_steps: int,
         episode_return: float | None,
         env_steps_per_s: float,
-        values: dict[str, float],
+        values: Mapping[str, float],
     ) -> None:
         """Store what one iteration brought, and show it as the task's progress.
+
+        While the store is away this returns at once and what was reported is written later.
 
         Args:
             iteration: Number of the iteration; a repeated report of it is the same report.
@@ -106,27 +159,12 @@ class TaskRun:
             values: More numbers of this iteration; those that are not finite are left out.
 
         Raises:
-            ConflictError: The task was ended by someone else, for one because its lease ran out.
+            ConflictError: This attempt is over: its lease ran out, or someone ended the task.
+            StoreUnavailableError: The store was away for longer than reports could be kept.
         """
-        if episode_return is not None and not math.isfinite(episode_return):
-            episode_return = None
-
-        def progress(task: TrainingTask) -> dict[str, Any]:
-            changes: dict[str, Any] = {
-                "episode": episode,
-                "env_steps": env_steps,
-                "env_steps_per_s": env_steps_per_s,
-                "lease_until": self._clock() + self._lease,
-            }
-            if episode_return is not None:
-                changes["episode_return"] = episode_return
-                if task.first_return is None:
-                    changes["first_return"] = episode_return
-            return changes
-
-        self._change(TaskState.RUNNING, progress)
         record = MetricRecord(
             id=f"{self._task.id}/{iteration:010d}",
+            revision=self._task.attempt,
             task_id=self._task.id,
             iteration=iteration,
             episode=episode,
@@ -134,21 +172,94 @@ class TaskRun:
             time=self._clock(),
             values={key: value for key, value in values.items() if math.isfinite(value)},
         )
-        self._store.append_metrics([record])
-
-    def complete(self, version: ModelVersion) -> None:
-        """End the task with the model version that it made; raises `ConflictError`."""
-        self._end(
-            {
-                "state": TaskState.COMPLETED,
-                "model_id": version.model_id,
-                "version": version.version,
+        with self._lock:
+            self._kept.append(record)
+            full = len(self._kept) >= MOST_KEPT
+            self._progress |= {
+                "iteration": iteration,
+                "episode": episode,
+                "env_steps": env_steps,
+                "env_steps_per_s": env_steps_per_s,
+                "spent_s": self.spent_s,
             }
+            if episode_return is not None and math.isfinite(episode_return):
+                self._progress["episode_return"] = episode_return
+                self._progress.setdefault("first_return", episode_return)
+        if full:
+            self._patiently(self._write)
+        elif not self._away:
+            self._try_to_write()
+        if self._refusal is not None:
+            raise self._refusal
+
+    def saved_checkpoint(self, iteration: int) -> None:
+        """Tell, with the next report, that the training could go on from this iteration."""
+        with self._lock:
+            self._progress |= {"checkpoint_iteration": iteration, "losses": 0}
+
+    def add_version(self, digest: str, metrics: Mapping[str, float]) -> ModelVersion:
+        """Store what the task has made as a version of its model; once, whoever calls again.
+
+        Args:
+            digest: The address of its artifact, which must be in its place already.
+            metrics: What it reached.
+
+        Raises:
+            ConflictError: This attempt is over; nothing was stored.
+        """
+        self._patiently(self._write)
+        self._patiently(lambda: self._change(lambda task: {"saving": True}))
+        task = self._task
+        return self._patiently(
+            lambda: self._store.add_version(
+                task.name,
+                model_type=task.model_type,
+                task_id=task.id,
+                retry=task.retries,
+                digest=digest,
+                metrics=metrics,
+                lineage=Lineage.of(
+                    task.scenario,
+                    task.env,
+                    parameters=task.parameters,
+                    total_episodes=task.total_episodes,
+                    seed=task.seed,
+                ),
+            )
         )
+
+    def complete(self, version: ModelVersion, *, whole: bool = True) -> None:
+        """End the task with the model version that it made.
+
+        Args:
+            version: The version.
+            whole: All episodes were done; False: the task was stopped before.
+
+        Raises:
+            ConflictError: This attempt is over.
+        """
+        made = {"model_id": version.model_id, "version": version.version}
+        self._end(Event.COMPLETE if whole else Event.HALT, made)
+
+    def park(self) -> bool:
+        """Pause the task, whose checkpoint is written; False if that is no longer wanted.
+
+        Raises:
+            ConflictError: This attempt is over.
+        """
+
+        def parked(task: TrainingTask) -> dict[str, Any]:
+            if task.state is not TaskState.PAUSING:
+                return {}
+            return {"state": after(task, Event.PARK), "lease_until": None}
+
+        self._patiently(self._write)
+        self._patiently(lambda: self._change(parked))
+        return self._over.is_set()
 
     def fail(self, reason: str) -> None:
         """End the task as failed, with the reason in words; raises `ConflictError`."""
-        self._end({"state": TaskState.FAILED, "error": reason})
+        self._end(Event.FAIL, {"error": reason})
 
     def __enter__(self) -> Self:
         return self
@@ -159,57 +270,118 @@ class TaskRun:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._over.set()
-        self._heartbeat.join()
-        if self._task.state.ended:
-            return
-        if error is None:
-            self.fail("The training ended without a model version.")
-            return
         try:
-            self.fail(error_text(error))
-        except (ConflictError, StoreUnavailableError) as refusal:
-            # The error on its way out says more; the lease ends the task if nobody did.
-            logger.warning("training %s: its failure was not stored: %s", self._task.id, refusal)
-
-    def _end(self, changes: dict[str, Any]) -> None:
-        finished = {**changes, "finished_at": self._clock(), "lease_until": None}
-        self._change(TaskState.RUNNING, lambda task: finished)
-        self._over.set()
-
-    def _renew(self, interval_s: float) -> None:
-        while not self._over.wait(interval_s):
-            try:
+            if self._over.is_set() or self._refusal is not None:
+                return
+            if error is None:
+                self.fail("The training ended without a model version.")
+            elif isinstance(error, Exception):
+                self.fail(error_text(error))
+            else:
                 self._change(
-                    TaskState.RUNNING, lambda task: {"lease_until": self._clock() + self._lease}
+                    lambda task: {
+                        "state": after(task, Event.LOSE),
+                        "lease_until": None,
+                        "saving": False,
+                    }
                 )
-            except ConflictError as conflict:
-                if self._task.state is not TaskState.RUNNING:
-                    logger.warning("training %s is over: %s", self._task.id, conflict)
-                    return
-            except StoreUnavailableError as outage:
-                logger.warning("training %s: lease not renewed: %s", self._task.id, outage)
+        except (ConflictError, StoreUnavailableError) as refusal:
+            if error is None:
+                raise
+            # The error on its way out says more; the lease ends this attempt if nobody did.
+            logger.warning("training %s: its end was not stored: %s", self._task.id, refusal)
+        finally:
+            self._over.set()
+            self._heartbeat.join()
 
-    def _change(self, state: TaskState, changes: Callable[[TrainingTask], dict[str, Any]]) -> None:
-        """Store changes on the latest revision; a lost race is run again from what won it.
+    def _end(self, event: Event, changes: Mapping[str, Any]) -> None:
+        def ended(task: TrainingTask) -> dict[str, Any]:
+            return {
+                **changes,
+                "state": after(task, event),
+                "finished_at": self._clock(),
+                "lease_until": None,
+                "saving": False,
+            }
+
+        self._patiently(self._write)
+        self._patiently(lambda: self._change(ended))
+
+    def _beat(self, interval_s: float) -> None:
+        written = time.monotonic()
+        while not self._over.wait(min(interval_s, AGAIN_S)):
+            if self._away or time.monotonic() - written >= interval_s:
+                self._try_to_write()
+                written = time.monotonic()
+            if self._refusal is not None:
+                return
+
+    def _try_to_write(self) -> None:
+        """Write what is kept; if the store is away, or wants nothing more, remember that."""
+        try:
+            self._write()
+        except StoreUnavailableError as outage:
+            if not self._away:
+                logger.warning("training %s goes on without the store: %s", self._task.id, outage)
+            self._away = True
+        except ConflictError as refusal:
+            logger.warning("training %s: attempt is over: %s", self._task.id, refusal)
+            self._refusal = refusal
+
+    def _write(self) -> None:
+        """Renew the lease and write what is kept, in its order."""
+        with self._writing:
+            if self._over.is_set():
+                return  # the heartbeat, which waited for the end to be written
+            with self._lock:
+                progress, records = dict(self._progress), list(self._kept)
+            first = progress.pop("first_return", None)
+
+            def renewed(task: TrainingTask) -> dict[str, Any]:
+                lease: dict[str, Any] = {
+                    "lease_until": self._clock() + self._lease,
+                    "suspected": False,
+                }
+                if task.first_return is None:
+                    lease["first_return"] = first
+                return {**progress, **lease}
+
+            self._change(renewed)
+            self._store.append_metrics(records)
+            with self._lock:
+                del self._kept[: len(records)]
+            self._away = False
+
+    def _change(self, changes: Callable[[TrainingTask], dict[str, Any]]) -> None:
+        """Change the task if this attempt is still the one that may.
 
         Raises:
-            ConflictError: The task is no longer in `state`, or every attempt lost its race.
+            ConflictError: It is not, or `changes` raised it.
         """
-        with self._lock:
-            for _ in range(_ATTEMPTS):
-                task = self._store.get_task(self._task.id)
-                if task.state is not state:
-                    self._task = task
-                    raise ConflictError(
-                        f"training {task.id} is {task.state}, not {state}: it was begun or ended "
-                        "by someone else"
-                    )
-                try:
-                    self._task = self._store.update_task(task, **changes(task))
-                except ConflictError:
-                    continue
-                return
-        raise ConflictError(
-            f"training {self._task.id} changed {_ATTEMPTS} times while a change was tried; retry"
-        )
+
+        def mine(task: TrainingTask) -> dict[str, Any]:
+            if task.attempt != self._task.attempt or not task.state.active:
+                raise ConflictError(
+                    f"training {task.id} is {task.state} at attempt {task.attempt}: it was ended "
+                    f"or taken from attempt {self._task.attempt} by someone else"
+                )
+            return changes(task)
+
+        with self._writing:
+            self._task = change(self._store, self._task.id, mine)
+            if not self._task.state.active:
+                self._over.set()
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """Do what cannot be put off, again and again while the store is away."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            if self._refusal is not None:
+                raise self._refusal
+            try:
+                return action()
+            except StoreUnavailableError as outage:
+                if time.monotonic() > deadline:
+                    raise
+                logger.warning("training %s waits for the store: %s", self._task.id, outage)
+                time.sleep(AGAIN_S)

@@ -1,16 +1,18 @@
-r"""Trainings from request to result: who may run one, when, and what ends one that falls silent.
+"""Trainings from request to result: who may run one, when, and what becomes of one that is lost.
 
-A task lives in the store and nowhere else, so any number of services may look after the same ones:
+A task lives in the store and nowhere else, so any number of services may look after the same ones.
+`task_states` has its states; each launch is an attempt with a number of its own.
 
-    pending -> pending, claimed -> running -> completed
-                     \-> failed     \-> failed
-
-A lease on a pending task is the claim: whoever set it, and nobody else, launches the task. A lease
-on a running task is a promise to speak again; `reconcile` fails a task whose lease ran out. The
+A lease on a waiting task is the claim: whoever set it, and nobody else, launches the attempt. A
+lease on a running task is a promise to speak again. When it runs out, `reconcile` first writes down
+that the task is suspected: a store that takes this takes the process's word too, so that an outage
+of the store ends no training. A suspect that stays silent goes back to the queue, its next attempt
+goes on from the last checkpoint, and what the old one still sends is refused by its number. The
 other half, what a running training does, is `task_run.TaskRun`.
 
 Not guaranteed: several services that launch in the same instant on clocks that disagree can exceed
-`max_concurrent` for a while. A task is never launched twice.
+the limit for a while, and requests in the same instant that of the queue. No attempt is launched
+twice.
 """
 
 import logging
@@ -18,10 +20,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import Store
-from lwmecps_gym.platform.errors import ConflictError
+from lwmecps_gym.platform.errors import ConflictError, QueueFullError
 from lwmecps_gym.platform.models import (
     MetricRecord,
     TaskState,
@@ -29,9 +30,17 @@ from lwmecps_gym.platform.models import (
     TrainingTask,
     now,
 )
+from lwmecps_gym.platform.task_progress import Progress
+from lwmecps_gym.platform.task_states import Event, after, change
 
 BEGIN_LEASE_S = 120.0
-"""How long a launched training may take until it begins, in seconds."""
+"""How long a launched training may take until it begins, s."""
+LAST_WORD_S = 10.0
+"""How long a training whose lease ran out has to speak before it counts as lost, s."""
+MAX_QUEUED = 100
+"""How many trainings may wait."""
+MAX_ATTEMPTS = 5
+"""How many attempts in a row may be lost before the training fails; a checkpoint counts anew."""
 
 Clock = Callable[[], datetime]
 
@@ -42,26 +51,10 @@ class Launcher(Protocol):
     """Whatever can run a training somewhere else."""
 
     def launch(self, task: TrainingTask) -> None:
-        """Start the training and return at once; it begins the task by itself, later."""
+        """Start the task's attempt and return at once; it begins by itself, later."""
 
-
-class Progress(BaseModel):
-    """How far a training is."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    state: TaskState
-    episode: int
-    total_episodes: int
-    share: float = Field(description="Part of the training that is done, 0 to 1.")
-    episode_return: float | None = Field(description="Mean return of the latest episodes.")
-    env_steps: int
-    env_steps_per_s: float | None
-    elapsed_s: float = Field(description="Seconds since the training began.")
-    time_left_s: float | None = Field(description="Seconds left at the pace so far.")
-    error: str | None
-    model_id: str | None
-    version: int | None
+    def capacity(self) -> int:
+        """How many trainings there is room for at once."""
 
 
 class TrainingService:
@@ -72,8 +65,13 @@ class TrainingService:
         prepare: Turns a request into a complete task, or raises `InvalidInputError` or
             `NotFoundError` that name the field.
         launcher: Starts a task's run.
-        max_concurrent: How many tasks may be claimed or running at once.
+        max_concurrent: How many tasks may be claimed or running at once; None: what the launcher
+            has room for.
         clock: Current time, UTC.
+        max_queued: How many tasks may wait.
+        max_attempts: How many attempts in a row may be lost without a checkpoint in between.
+        begin_lease_s: How long an attempt may take until it begins, s.
+        last_word_s: How long a suspect has to speak, s.
     """
 
     def __init__(
@@ -81,15 +79,43 @@ class TrainingService:
         store: Store,
         prepare: Callable[[TrainingRequest], TrainingTask],
         launcher: Launcher,
-        max_concurrent: int,
+        max_concurrent: int | None,
         *,
         clock: Clock = now,
+        max_queued: int = MAX_QUEUED,
+        max_attempts: int = MAX_ATTEMPTS,
+        begin_lease_s: float = BEGIN_LEASE_S,
+        last_word_s: float = LAST_WORD_S,
     ) -> None:
         self._store = store
         self._prepare = prepare
         self._launcher = launcher
         self._max_concurrent = max_concurrent
         self._clock = clock
+        self._max_queued = max_queued
+        self._max_attempts = max_attempts
+        self._begin_lease = timedelta(seconds=begin_lease_s)
+        self._last_word = timedelta(seconds=last_word_s)
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        store: Store,
+        prepare: Callable[[TrainingRequest], TrainingTask],
+        launcher: Launcher,
+    ) -> "TrainingService":
+        """Make the service that the settings describe."""
+        return cls(
+            store,
+            prepare,
+            launcher,
+            settings.max_concurrent_trainings,
+            max_queued=settings.max_queued_trainings,
+            max_attempts=settings.max_attempts,
+            begin_lease_s=settings.begin_lease_s,
+            last_word_s=settings.lease_s / 3,
+        )
 
     def create(self, request: TrainingRequest, **given: Any) -> TrainingTask:
         """Accept a training, and launch it if a slot is free.
@@ -101,9 +127,16 @@ class TrainingService:
         Raises:
             InvalidInputError: A value is wrong; nothing was stored.
             NotFoundError: A name in the request is unknown; nothing was stored.
+            QueueFullError: Too many trainings wait; nothing was stored.
             StoreUnavailableError: The store does not answer.
         """
-        task = self._store.create_task(self._prepare(request).model_copy(update=given))
+        task = self._prepare(request).model_copy(update=given)
+        if len(self._waiting()) >= self._max_queued:
+            raise QueueFullError(
+                f"{self._max_queued} trainings wait already, and no more may"
+                " (LWMECPS_MAX_QUEUED_TRAININGS); try again later, or cancel one that waits"
+            )
+        self._store.create_task(task)
         self._launch_waiting()
         return self._store.get_task(task.id)
 
@@ -116,10 +149,74 @@ class TrainingService:
             InvalidInputError: A value is wrong; nothing was stored.
             NotFoundError: A name in the request is unknown; nothing was stored.
         """
-        lease_until = self._clock() + timedelta(seconds=BEGIN_LEASE_S)
-        task = self._prepare(request).model_copy(update={"lease_until": lease_until})
-        self._start(self._store.create_task(task))
+        task = self._prepare(request)
+        self._start(self._store.create_task(task.model_copy(update=self._claim(task))))
         return self._store.get_task(task.id)
+
+    def take_now(self, task_id: str) -> TrainingTask:
+        """Launch a task that nobody runs at once, past the queue and its limit.
+
+        One that waits, is paused, was lost, or ended without being completed.
+
+        Raises:
+            NotFoundError: There is no such task.
+            ConflictError: It is completed, or someone runs it: its lease has not run out.
+        """
+
+        def taken(task: TrainingTask) -> dict[str, Any]:
+            if task.lease_until is not None and task.lease_until >= self._clock():
+                raise ConflictError(
+                    f"training {task.id} is {task.state}, and who runs it has promised to speak "
+                    f"before {task.lease_until:%H:%M:%S} UTC; wait for that, or cancel it"
+                )
+            changes: dict[str, Any] = {}
+            if task.state.active:
+                changes = {"state": after(task, Event.LOSE)}
+            elif task.state.ended:
+                changes = self._retried(task)
+            if changes.get("state", task.state) is TaskState.PAUSED:
+                changes["state"] = TaskState.PENDING
+            return {**changes, **self._claim(task)}
+
+        self._start(change(self._store, task_id, taken))
+        return self._store.get_task(task_id)
+
+    def pause(self, task_id: str) -> TrainingTask:
+        """Let a training end its iteration, write a checkpoint and wait; raises `ConflictError`."""
+        return self._move(task_id, Event.PAUSE, _unclaimed)
+
+    def resume(self, task_id: str) -> TrainingTask:
+        """Put a paused training back into the queue; raises `ConflictError`."""
+        return self._move(task_id, Event.RESUME)
+
+    def stop(self, task_id: str) -> TrainingTask:
+        """Let a training end its iteration and keep its model; raises `ConflictError`."""
+        return self._move(task_id, Event.STOP)
+
+    def cancel(self, task_id: str) -> TrainingTask:
+        """End a training without a model.
+
+        Raises:
+            ConflictError: It has ended, or its model is being stored at this moment.
+        """
+
+        def ended(task: TrainingTask) -> dict[str, Any]:
+            if task.saving:
+                raise ConflictError(
+                    f"training {task.id} is {task.state} and its model is being stored; "
+                    "it is too late to cancel it"
+                )
+            return {"lease_until": None, "finished_at": self._clock()}
+
+        return self._move(task_id, Event.CANCEL, ended)
+
+    def retry(self, task_id: str) -> TrainingTask:
+        """Queue a training that ended without being completed, from its last checkpoint if any.
+
+        Raises:
+            ConflictError: It has not ended, or is completed.
+        """
+        return self._move(task_id, Event.RETRY, self._retried)
 
     def get(self, task_id: str) -> TrainingTask:
         """Return a task; raises `NotFoundError`."""
@@ -128,50 +225,15 @@ class TrainingService:
     def progress(self, task_id: str) -> Progress:
         """Tell how far a task is; raises `NotFoundError`."""
         task = self._store.get_task(task_id)
-        elapsed_s = 0.0
-        if task.started_at is not None:
-            until = task.finished_at or self._clock()
-            elapsed_s = max(0.0, (until - task.started_at).total_seconds())
-        time_left_s = None
-        if task.state is TaskState.RUNNING and task.episode > 0:
-            left = max(0, task.total_episodes - task.episode)
-            time_left_s = elapsed_s / task.episode * left
-        done = task.state is TaskState.COMPLETED
-        return Progress(
-            state=task.state,
-            episode=task.episode,
-            total_episodes=task.total_episodes,
-            share=1.0 if done else min(1.0, task.episode / task.total_episodes),
-            episode_return=task.episode_return,
-            env_steps=task.env_steps,
-            env_steps_per_s=task.env_steps_per_s,
-            elapsed_s=elapsed_s,
-            time_left_s=time_left_s,
-            error=task.error,
-            model_id=task.model_id,
-            version=task.version,
-        )
+        ahead = None
+        if task.state is TaskState.PENDING and task.lease_until is None:
+            ahead = sum(_place(other) < _place(task) for other in self._waiting())
+        return Progress.of(task, self._clock(), ahead)
 
     def metrics(self, task_id: str, since: int = -1, limit: int = 1000) -> Sequence[MetricRecord]:
         """Return a task's history after iteration `since`, oldest first; raises `NotFoundError`."""
         self._store.get_task(task_id)
         return self._store.list_metrics(task_id, since=since, limit=limit)
-
-    def reconcile(self) -> None:
-        """End what went silent and launch what waits; call it every second or so.
-
-        Raises:
-            StoreUnavailableError: The store does not answer; the next call tries again.
-        """
-        self.end_silent()
-        self._launch_waiting()
-
-    def end_silent(self) -> None:
-        """End the tasks whose lease ran out as failed."""
-        time = self._clock()
-        for task in (*self._all(TaskState.PENDING), *self._all(TaskState.RUNNING)):
-            if task.lease_until is not None and task.lease_until < time:
-                self._fail(task, _silence(task))
 
     def list(
         self,
@@ -185,6 +247,44 @@ class TrainingService:
             state=state, model_type=model_type, limit=limit, cursor=cursor
         )
 
+    def reconcile(self) -> None:
+        """Take back what was lost and launch what waits; call it every second or so.
+
+        Raises:
+            StoreUnavailableError: The store does not answer; the next call tries again.
+        """
+        self.take_back_lost()
+        self._launch_waiting()
+
+    def take_back_lost(self) -> None:
+        """Suspect tasks whose lease ran out; put those that stay silent back into the queue."""
+        time = self._clock()
+        for state in TaskState:
+            if state is not TaskState.PENDING and not state.active:
+                continue
+            for task in self._all(state):
+                if task.lease_until is None or task.lease_until >= time:
+                    continue
+                if task.begun and not task.suspected:
+                    self._update(task, suspected=True, lease_until=time + self._last_word)
+                else:
+                    self._lose(task)
+
+    def _move(
+        self,
+        task_id: str,
+        event: Event,
+        changes: Callable[[TrainingTask], dict[str, Any]] = lambda task: {},
+    ) -> TrainingTask:
+        return change(
+            self._store, task_id, lambda task: {"state": after(task, event), **changes(task)}
+        )
+
+    def _waiting(self) -> Sequence[TrainingTask]:
+        """Tasks that nobody has claimed, oldest first."""
+        tasks = (*self._all(TaskState.PENDING), *self._all(TaskState.STOPPING))
+        return sorted((task for task in tasks if task.lease_until is None), key=_place)
+
     def _launch_waiting(self) -> None:
         """Launch the oldest waiting tasks while slots are free.
 
@@ -192,24 +292,38 @@ class TrainingService:
         claim, looks again and sees the slot taken.
         """
         while True:
-            pending = self._all(TaskState.PENDING)
-            # In this order: a task that begins between the two reads is seen twice, never missed.
-            running = self._all(TaskState.RUNNING)
-            taken = {task.id for task in running}
-            taken |= {task.id for task in pending if task.lease_until is not None}
-            waiting = [task for task in pending if task.lease_until is None]
-            if not waiting or len(taken) >= self._max_concurrent:
+            waiting = self._waiting()
+            # In this order: a task that begins between the reads is seen twice, never missed.
+            states = (state for state in TaskState if state is TaskState.PENDING or state.active)
+            held = {t.id for state in states for t in self._all(state) if t.lease_until is not None}
+            room = self._max_concurrent or self._launcher.capacity() if waiting else 0
+            if not waiting or len(held) >= room:
                 return
-            self._launch(min(waiting, key=lambda task: (task.created_at, task.id)))
+            task = waiting[0]
+            claimed = self._update(task, **self._claim(task))
+            if claimed is not None:
+                self._start(claimed)
 
-    def _launch(self, task: TrainingTask) -> None:
-        """Claim a waiting task and launch it; do nothing if someone else claimed it first."""
-        lease_until = self._clock() + timedelta(seconds=BEGIN_LEASE_S)
-        try:
-            claimed = self._store.update_task(task, lease_until=lease_until)
-        except ConflictError:
-            return
-        self._start(claimed)
+    def _claim(self, task: TrainingTask) -> dict[str, Any]:
+        """What makes the next attempt of a task this service's own."""
+        return {
+            "attempt": task.attempt + 1,
+            "begun": False,
+            "suspected": False,
+            "saving": False,
+            "lease_until": self._clock() + self._begin_lease,
+        }
+
+    def _retried(self, task: TrainingTask) -> dict[str, Any]:
+        return {
+            "state": after(task, Event.RETRY),
+            "retries": task.retries + 1,
+            "losses": 0,
+            "error": None,
+            "finished_at": None,
+            "model_id": None,
+            "version": None,
+        }
 
     def _start(self, claimed: TrainingTask) -> None:
         try:
@@ -218,18 +332,32 @@ class TrainingService:
             logger.exception("training %s could not be launched", claimed.id)
             self._fail(claimed, f"The training could not be launched: {error_text(error)}")
 
+    def _lose(self, task: TrainingTask) -> None:
+        """Put a task back whose attempt was lost; fail it if that happened too often."""
+        if task.losses + 1 >= self._max_attempts:
+            self._fail(task, _lost_for_good(task))
+            return
+        state = after(task, Event.LOSE)
+        changes = {"state": state, "lease_until": None, "suspected": False, "saving": False}
+        if self._update(task, losses=task.losses + 1, **changes) is not None:
+            logger.warning("training %s: attempt %d was lost", task.id, task.attempt)
+
     def _fail(self, task: TrainingTask, reason: str) -> None:
-        """End a task as failed, unless it changed since it was read: then it is alive."""
+        self._update(
+            task,
+            state=after(task, Event.FAIL),
+            error=reason,
+            finished_at=self._clock(),
+            lease_until=None,
+        )
+
+    def _update(self, task: TrainingTask, **changes: Any) -> TrainingTask | None:
+        """Change a task; None if it changed since it was read: it is alive, or someone else's."""
         try:
-            self._store.update_task(
-                task,
-                state=TaskState.FAILED,
-                error=reason,
-                finished_at=self._clock(),
-                lease_until=None,
-            )
+            return self._store.update_task(task, **changes)
         except ConflictError:
-            logger.info("training %s moved on before it was failed: %s", task.id, reason)
+            logger.info("training %s moved on meanwhile", task.id)
+            return None
 
     def _all(self, state: TaskState) -> Sequence[TrainingTask]:
         tasks: list[TrainingTask] = []
@@ -247,13 +375,24 @@ def error_text(error: BaseException) -> str:
     return text if len(text) <= 1000 else f"{text[:999]}…"
 
 
-def _silence(task: TrainingTask) -> str:
-    if task.state is TaskState.PENDING:
+def _place(task: TrainingTask) -> tuple[datetime, str]:
+    """Where a task stands in the queue."""
+    return task.created_at, task.id
+
+
+def _unclaimed(task: TrainingTask) -> dict[str, Any]:
+    """Take a claim away before its attempt began; a process that runs keeps its lease."""
+    return {"lease_until": None} if task.state is TaskState.PENDING else {}
+
+
+def _lost_for_good(task: TrainingTask) -> str:
+    often = f"{task.losses + 1} attempts in a row were lost; the last one"
+    if not task.begun:
         return (
-            f"The training was launched but did not begin within {BEGIN_LEASE_S:.0f} s: "
-            "the cluster had no room for it, or its process died at the start."
+            f"{often} was launched but did not begin in time: the cluster had no room for it, or "
+            "its process died at the start. Retry the training when that is mended."
         )
     return (
-        f"The training fell silent: its lease ran out at {task.lease_until:%Y-%m-%d %H:%M:%S} UTC. "
-        "Its process or machine died or was suspended; create the training again."
+        f"{often} fell silent: its lease ran out at {task.lease_until:%Y-%m-%d %H:%M:%S} UTC. Its "
+        "process or machine died each time before a checkpoint; it may need more memory. Retry it."
     )

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lwmecps_gym.platform.errors import LwmecpsError, StoreUnavailableError
+from lwmecps_gym.platform.errors import LwmecpsError
 from lwmecps_gym.platform.logs import request_id_var
 from lwmecps_gym.platform.models import slug
 
@@ -91,9 +91,8 @@ def problem(
 
 def problem_of(request_path: str, error: LwmecpsError) -> ProblemResponse:
     """Build the response for one of the platform's errors."""
-    headers = None
-    if isinstance(error, StoreUnavailableError):
-        headers = {"Retry-After": str(RETRY_AFTER_S)}
+    again = error.status == HTTPStatus.SERVICE_UNAVAILABLE
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if again else None
     return problem(request_path, error.status, error.title, str(error), headers=headers)
 
 

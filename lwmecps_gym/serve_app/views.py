@@ -51,6 +51,9 @@ class TrainingDetail(TrainingSummary):
     scenario: dict[str, Any]
     first_return: float | None
     env_steps_per_s: float | None
+    attempt: int = Field(description="How often it was launched.")
+    resumed: int = Field(description="How often it went on from a checkpoint.")
+    retries: int = Field(description="How often it was taken up again after its end.")
     wandb_run_id: str | None
 
 

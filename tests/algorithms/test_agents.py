@@ -12,10 +12,10 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from lwmecps_gym import register_algorithm
+from lwmecps_gym.algorithms.attempt import run_task
 from lwmecps_gym.algorithms.catalog import prepare
 from lwmecps_gym.algorithms.policy import LearnedPolicy, load_policy
 from lwmecps_gym.algorithms.registry import ALGORITHMS
-from lwmecps_gym.algorithms.training import run_task
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.artifacts import ArtifactStore
 from lwmecps_gym.platform.config import Settings
@@ -128,11 +128,10 @@ def test_it_ends_as_a_version_of_its_files_with_a_history_by_chunks(tmp_path: Pa
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["class"] == f"{Favourite.__module__}:Favourite"
     assert manifest["parameters"] == {"learning_rate": 0.1, "patience": 2}
-    checkpoint = tmp_path / "checkpoints" / task.id
+    checkpoint = tmp_path / "checkpoints" / task.id / "000000-0000000003" / "learner"
     assert sorted(file.name for file in checkpoint.iterdir()) == [
         "notes.json", "rewards.safetensors",
     ]  # fmt: skip
-    assert not checkpoint.with_name(f"{task.id}.new").exists()
 
 
 def test_the_same_seed_gives_the_same_model_and_another_one_another(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lwmecps_gym.algorithms.attempt import checkpoints_of, run_task
 from lwmecps_gym.algorithms.catalog import prepare
 from lwmecps_gym.algorithms.evaluation import evaluate_policies
 from lwmecps_gym.algorithms.heuristics import make_heuristic
 from lwmecps_gym.algorithms.policy import load_policy, policy_from
-from lwmecps_gym.algorithms.training import configure, export, run_task
+from lwmecps_gym.algorithms.training import configure, export
 from lwmecps_gym.envs.generate import edge_scenario
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.artifacts import ArtifactStore
@@ -68,6 +69,7 @@ def train(task: TrainingTask, folder: Path, wandb_mode: str = "disabled") -> Tra
     store = open_store(settings)
     store.create_task(task)
     version = run_task(settings, task.id)
+    assert version is not None
     return Trained(settings, store, store.get_task(task.id), version)
 
 
@@ -131,10 +133,11 @@ def test_the_run_is_tracked_offline_under_the_tasks_id(learned: Trained) -> None
 
 
 def test_the_last_checkpoint_holds_the_model_and_training_goes_on_from_it(learned: Trained) -> None:
-    folder = learned.settings.data_dir / "checkpoints" / learned.task.id
+    checkpoint = checkpoints_of(learned.settings, learned.task).latest()
+    assert checkpoint is not None and checkpoint.reached.episode == 350
     algorithm = configure(learned.task).build_algo()
     try:
-        algorithm.restore_from_path(str(folder))
+        algorithm.restore_from_path(str(checkpoint.learner))
         tensors, _ = export(algorithm, learned.task)
         _, manifest = ArtifactStore(learned.settings.data_dir / "artifacts").load(
             learned.version.digest
@@ -160,7 +163,7 @@ def assert_same(found: Mapping[str, NDArray[Any]], wanted: Mapping[str, NDArray[
 
 
 def test_a_task_that_is_over_is_not_run_again(learned: Trained) -> None:
-    with pytest.raises(ConflictError, match="is completed, not pending"):
+    with pytest.raises(ConflictError, match="is completed; begin is for"):
         run_task(learned.settings, learned.task.id)
     assert learned.store.get_task(learned.task.id) == learned.task
 

@@ -20,7 +20,7 @@ from lwmecps_gym.platform.models import (
     new_id,
 )
 from lwmecps_gym.platform.task_run import LEASE_S, TaskRun
-from lwmecps_gym.platform.training import BEGIN_LEASE_S, TrainingService
+from lwmecps_gym.platform.training import BEGIN_LEASE_S, LAST_WORD_S, TrainingService
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -154,7 +154,7 @@ def test_trainings_wait_for_a_free_slot_and_start_in_order_of_creation(
     ids = [service.create(request(f"number {number}")).id for number in range(4)]
     service.reconcile()
     assert launcher.launched == ids[:2]
-    with pytest.raises(RuntimeError), TaskRun.begin(store, ids[0], clock=clock):
+    with pytest.raises(RuntimeError), TaskRun.begin(store, ids[0], attempt=1, clock=clock):
         raise RuntimeError("over")
     service.reconcile()
     assert launcher.launched == ids[:3]
@@ -200,42 +200,72 @@ def test_a_training_that_cannot_be_launched_fails_with_the_reason(store: Store) 
     )
 
 
-def test_a_training_that_never_begins_fails_when_its_claim_runs_out(
+def test_a_training_that_never_begins_is_launched_again_and_fails_after_so_many_attempts(
     store: Store, clock: FakeClock
 ) -> None:
-    service = TrainingService(store, prepare, RecordingLauncher(), max_concurrent=1, clock=clock)
+    launcher = RecordingLauncher()
+    service = TrainingService(
+        store, prepare, launcher, max_concurrent=1, clock=clock, max_attempts=2
+    )
     task = service.create(request())
     clock.advance(BEGIN_LEASE_S)
     service.reconcile()
     assert service.get(task.id).state is TaskState.PENDING
     clock.advance(1)
     service.reconcile()
+    assert launcher.launched == [task.id, task.id]
+    with pytest.raises(ConflictError, match="at attempt 2: attempt 1 is out of turn"):
+        TaskRun.begin(store, task.id, attempt=1, clock=clock)
+    clock.advance(BEGIN_LEASE_S + 1)
+    service.reconcile()
     ended = service.get(task.id)
     assert ended.state is TaskState.FAILED
-    assert "did not begin within 120 s" in str(ended.error)
-    with pytest.raises(ConflictError):
-        TaskRun.begin(store, task.id, clock=clock)
+    assert "2 attempts in a row were lost" in str(ended.error)
+    assert "did not begin in time" in str(ended.error)
+    with pytest.raises(ConflictError, match="is failed; begin is for one that is pending"):
+        TaskRun.begin(store, task.id, attempt=2, clock=clock)
 
 
-def test_a_running_training_that_falls_silent_fails_and_its_run_learns_of_it(
+def test_a_running_training_that_falls_silent_is_taken_back_and_its_run_learns_of_it(
     store: Store, clock: FakeClock
 ) -> None:
+    launcher = RecordingLauncher()
+    service = TrainingService(store, prepare, launcher, max_concurrent=1, clock=clock)
+    task = service.create(request())
+    with (
+        pytest.raises(ConflictError, match="at attempt 2"),
+        TaskRun.begin(store, task.id, attempt=1, clock=clock) as run,
+    ):
+        clock.advance(LEASE_S + 1)
+        service.reconcile()
+        assert service.get(task.id).state is TaskState.RUNNING, "it may speak a last time"
+        clock.advance(LAST_WORD_S + 1)
+        service.reconcile()
+        report(run, 1)
+    assert launcher.launched == [task.id, task.id]
+    waiting = service.get(task.id)
+    assert (waiting.state, waiting.attempt, waiting.losses) == (TaskState.PENDING, 2, 1)
+    assert service.metrics(task.id) == []
+
+
+def test_a_suspect_that_speaks_again_goes_on(store: Store, clock: FakeClock) -> None:
     service = TrainingService(store, prepare, RecordingLauncher(), max_concurrent=1, clock=clock)
     task = service.create(request())
-    with pytest.raises(ConflictError), TaskRun.begin(store, task.id, clock=clock) as run:
+    with TaskRun.begin(store, task.id, attempt=1, clock=clock) as run:
         clock.advance(LEASE_S + 1)
         service.reconcile()
         report(run, 1)
+        clock.advance(LAST_WORD_S + 1)
+        service.reconcile()
+        run.complete(_version(store, task.id))
     ended = service.get(task.id)
-    assert ended.state is TaskState.FAILED
-    assert "fell silent" in str(ended.error)
-    assert service.metrics(task.id) == []
+    assert (ended.state, ended.attempt, ended.losses) == (TaskState.COMPLETED, 1, 0)
 
 
 def test_reports_keep_a_running_training_alive(store: Store, clock: FakeClock) -> None:
     service = TrainingService(store, prepare, RecordingLauncher(), max_concurrent=1, clock=clock)
     task = service.create(request())
-    with pytest.raises(RuntimeError), TaskRun.begin(store, task.id, clock=clock) as run:
+    with pytest.raises(RuntimeError), TaskRun.begin(store, task.id, attempt=1, clock=clock) as run:
         for iteration in range(1, 4):
             clock.advance(LEASE_S - 1)
             report(run, iteration)
@@ -257,7 +287,7 @@ def test_the_lease_is_renewed_while_nothing_is_reported(store: Store) -> None:
 def test_a_second_begin_conflicts(store: Store) -> None:
     task = pending_task(store)
     with pytest.raises(RuntimeError), TaskRun.begin(store, task.id):
-        with pytest.raises(ConflictError, match="running, not pending"):
+        with pytest.raises(ConflictError, match="is running; begin is for one that is pending"):
             TaskRun.begin(store, task.id)
         raise RuntimeError("over")
 
@@ -293,7 +323,7 @@ def test_a_completed_training_names_its_version(store: Store, clock: FakeClock) 
     service: TrainingService
 
     def train(task_id: str) -> None:
-        with TaskRun.begin(store, task_id, clock=clock) as run:
+        with TaskRun.begin(store, task_id, attempt=1, clock=clock) as run:
             clock.advance(10)
             report(run, 2)
             progress = service.progress(task_id)

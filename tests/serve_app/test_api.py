@@ -81,7 +81,7 @@ def test_trainings_are_filtered_by_state_and_algorithm(client: TestClient) -> No
 
 def test_progress_and_metrics_follow_the_run(client: TestClient, store: Store) -> None:
     task_id = create(client)
-    with pytest.raises(RuntimeError), TaskRun.begin(store, task_id) as run:
+    with pytest.raises(RuntimeError), TaskRun.begin(store, task_id, attempt=1) as run:
         for iteration in (1, 2, 3):
             run.report(
                 iteration=iteration,
@@ -109,7 +109,7 @@ def test_the_running_application_launches_what_waits(
     app: FastAPI, client: TestClient, store: Store
 ) -> None:
     first, second = create(client, "first"), create(client, "second")
-    with pytest.raises(RuntimeError), TaskRun.begin(store, first):
+    with pytest.raises(RuntimeError), TaskRun.begin(store, first, attempt=1):
         raise RuntimeError("over")
     assert store.get_task(second).lease_until is None
     with TestClient(app):

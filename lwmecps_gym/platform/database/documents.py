@@ -25,8 +25,8 @@ class Documents(Protocol):
     def insert(self, collection: str, document: Document) -> None:
         """Add a document; ConflictError when its id is taken."""
 
-    def insert_many_once(self, collection: str, documents: Sequence[Document]) -> None:
-        """Add documents in their order, leaving out those whose id exists already."""
+    def put_many(self, collection: str, documents: Sequence[Document]) -> None:
+        """Put documents in their order, leaving out those that are there in no lesser revision."""
 
     def get(self, collection: str, document_id: str) -> Document | None:
         """Return the document of that id, or None."""

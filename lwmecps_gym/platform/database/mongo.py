@@ -111,8 +111,8 @@ class MongoDocuments:
         except DuplicateKeyError as error:
             raise ConflictError(f"{collection}: the id {document['id']!r} is taken") from error
 
-    def insert_many_once(self, collection: str, documents: Sequence[Document]) -> None:
-        """Add documents one after the other, leaving out those whose id exists already."""
+    def put_many(self, collection: str, documents: Sequence[Document]) -> None:
+        """Put documents one after the other, but for those there in no lesser revision."""
         rest = [_to_mongo(document) for document in documents]
         with _errors():
             while rest:
@@ -123,6 +123,9 @@ class MongoDocuments:
                     failure = error.details["writeErrors"][0]
                     if failure["code"] != _DUPLICATE_KEY:
                         raise
+                    there = rest[failure["index"]]
+                    older = {"_id": there["_id"], "revision": {"$lt": there["revision"]}}
+                    self._database[collection].replace_one(older, there)
                     rest = rest[failure["index"] + 1 :]
 
     def get(self, collection: str, document_id: str) -> Document | None:

@@ -51,12 +51,14 @@ class SqliteDocuments:
         except sqlite3.IntegrityError as error:
             raise ConflictError(f"{collection}: the id {document['id']!r} is taken") from error
 
-    def insert_many_once(self, collection: str, documents: Sequence[Document]) -> None:
-        """Add documents in one transaction, leaving out those whose id exists already."""
+    def put_many(self, collection: str, documents: Sequence[Document]) -> None:
+        """Put documents in one transaction, but for those that are there in no lesser revision."""
         with self._errors(), self._lock, self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
-                f"INSERT INTO {collection} VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
+                f"INSERT INTO {collection} VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE"
+                " SET revision = excluded.revision, body = excluded.body"
+                " WHERE excluded.revision > revision",
                 [_row(document) for document in documents],
             )
 

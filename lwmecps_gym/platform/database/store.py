@@ -119,7 +119,7 @@ class Store(ModelRegistry):
         return changed
 
     def append_metrics(self, metrics: Sequence[MetricRecord]) -> None:
-        """Add lines to the history of tasks, in order; a line that is there already stays.
+        """Add lines to the history of tasks, in order; of two the later attempt's stays.
 
         Raises:
             InvalidInputError: an id is not that of its task and iteration.
@@ -128,7 +128,7 @@ class Store(ModelRegistry):
             expected = _metric_id(metric.task_id, metric.iteration)
             if metric.id != expected:
                 raise InvalidInputError(f"metric id {metric.id!r} must be {expected!r}")
-        self._documents.insert_many_once("metrics", [document_of(metric) for metric in metrics])
+        self._documents.put_many("metrics", [document_of(metric) for metric in metrics])
 
     def list_metrics(self, task_id: str, since: int = -1, limit: int = PAGE) -> list[MetricRecord]:
         """Return the history of a task after iteration `since`, oldest first, at most `limit`."""
@@ -136,6 +136,12 @@ class Store(ModelRegistry):
         after = _metric_id(task_id, since) if since >= 0 else None
         found = self._documents.find("metrics", {"task_id": task_id}, after, limit)
         return [MetricRecord.model_validate(document) for document in found]
+
+    def drop_metrics(self, task_id: str, after: int) -> None:
+        """Remove what a task's history has after an iteration."""
+        while found := self.list_metrics(task_id, since=after):
+            for metric in found:
+                self._documents.delete("metrics", metric.id)
 
 
 def _metric_id(task_id: str, iteration: int) -> str:

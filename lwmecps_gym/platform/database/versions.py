@@ -26,13 +26,14 @@ class Versions(Records):
         metrics: Mapping[str, float],
         lineage: Lineage | None = None,
         tags: Mapping[str, str] | None = None,
+        retry: int = 0,
     ) -> ModelVersion:
         """Add the next version of a model, and the model with its first version.
 
         The version is written whole before the model points at it, and until then nobody sees it.
         Whoever finds a version whose writer died in between publishes it and takes the next number,
-        so numbers are consecutive. A repeated call with the same task and digest gives the same
-        version, so that a caller who got an error may call again.
+        so numbers are consecutive. A task makes one version, and one more with each retry: whoever
+        calls again, or at the same time, gets what is there.
 
         Args:
             name: The model's name; its slug is the model's id.
@@ -42,20 +43,23 @@ class Versions(Records):
             metrics: What it reached.
             lineage: What it comes from.
             tags: Notes on it.
+            retry: Which retry of the task made it.
         """
         model_id = slug(name)
         while True:
             model = self._find("models", model_id, ModelRecord)
-            latest, gone = (model.latest_version, model.deleted_through) if model else (0, 0)
-            version = self._version_of_task(model_id, task_id, digest, gone)
+            # Read before: a version of the task that appears after the look for it then takes the
+            # number, so that two callers cannot both add one.
+            number = (model.latest_version if model else 0) + 1
+            version = None if task_id is None else self.version_of_task(name, task_id, retry)
             if version is None:
-                number = latest + 1
                 version = ModelVersion(
                     id=version_id(model_id, number),
                     model_id=model_id,
                     version=number,
                     model_type=model_type,
                     task_id=task_id,
+                    retry=retry,
                     digest=digest,
                     metrics=dict(metrics),
                     lineage=lineage,
@@ -68,6 +72,17 @@ class Versions(Records):
                     continue
             self._publish(name, model_id, version.version)
             return version
+
+    def version_of_task(self, name: str, task_id: str, retry: int = 0) -> ModelVersion | None:
+        """Return the version of a model that a task, or a retry of it, has made; None if none."""
+        model_id = slug(name)
+        model = self._find("models", model_id, ModelRecord)
+        deleted_through = model.deleted_through if model else 0
+        wanted: dict[str, Scalar] = {"model_id": model_id, "task_id": task_id, "retry": retry}
+        for version in self._read_all("versions", wanted, ModelVersion):
+            if version.version > deleted_through and version.deleted_at is None:
+                return version
+        return None
 
     def get_model(self, model_id: str) -> ModelRecord:
         """Return a model; NotFoundError if there is none."""
@@ -177,17 +192,6 @@ class Versions(Records):
         if not versions:
             raise NotFoundError(f"model {model.id!r} has no version any more")
         return versions[-1]
-
-    def _version_of_task(
-        self, model_id: str, task_id: str | None, digest: str, deleted_through: int
-    ) -> ModelVersion | None:
-        if task_id is None:
-            return None
-        wanted: dict[str, Scalar] = {"model_id": model_id, "task_id": task_id, "digest": digest}
-        for version in self._read_all("versions", wanted, ModelVersion):
-            if version.version > deleted_through and version.deleted_at is None:
-                return version
-        return None
 
     def _publish(self, name: str, model_id: str, number: int) -> None:
         """Move the model's pointer on to a version that is written; never back."""

@@ -1,4 +1,4 @@
-"""Trainings: create, list, read, progress, metrics."""
+"""Trainings: create, list, read, progress, metrics, and the verbs that steer them."""
 
 from contextlib import suppress
 from typing import Annotated
@@ -10,7 +10,7 @@ from lwmecps_gym.platform.access import Scope
 from lwmecps_gym.platform.errors import ConflictError, NotFoundError
 from lwmecps_gym.platform.logs import request_id_var
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
-from lwmecps_gym.platform.training import Progress
+from lwmecps_gym.platform.task_progress import Progress
 from lwmecps_gym.serve_app.access import needs
 from lwmecps_gym.serve_app.idempotency import IdempotencyKey, create_once
 from lwmecps_gym.serve_app.problems import documented
@@ -92,3 +92,38 @@ async def read_metrics(
     """Read a training's history, oldest iteration first."""
     records = await run_in_threadpool(services.training.metrics, task_id, since, limit)
     return MetricLines.of(records, since)
+
+
+@router.post("/{task_id}/pause", responses=documented(404, 409, 413, 422))
+@needs(Scope.TRAINER)
+async def pause_training(task_id: str, services: ServicesDep) -> TrainingDetail:
+    """Let it end its iteration, write a checkpoint and wait; it gives its place to others."""
+    return TrainingDetail.of(await run_in_threadpool(services.training.pause, task_id))
+
+
+@router.post("/{task_id}/resume", responses=documented(404, 409, 413, 422))
+@needs(Scope.TRAINER)
+async def resume_training(task_id: str, services: ServicesDep) -> TrainingDetail:
+    """Put it back into the queue after a pause; it goes on from its checkpoint."""
+    return TrainingDetail.of(await run_in_threadpool(services.training.resume, task_id))
+
+
+@router.post("/{task_id}/stop", responses=documented(404, 409, 413, 422))
+@needs(Scope.TRAINER)
+async def stop_training(task_id: str, services: ServicesDep) -> TrainingDetail:
+    """Let it end its iteration and keep what it learned as a version of its model."""
+    return TrainingDetail.of(await run_in_threadpool(services.training.stop, task_id))
+
+
+@router.post("/{task_id}/cancel", responses=documented(404, 409, 413, 422))
+@needs(Scope.TRAINER)
+async def cancel_training(task_id: str, services: ServicesDep) -> TrainingDetail:
+    """End it without a model; a retry could still go on from its last checkpoint."""
+    return TrainingDetail.of(await run_in_threadpool(services.training.cancel, task_id))
+
+
+@router.post("/{task_id}/retry", responses=documented(404, 409, 413, 422))
+@needs(Scope.TRAINER)
+async def retry_training(task_id: str, services: ServicesDep) -> TrainingDetail:
+    """Queue it again after it failed, was cancelled or stopped, from its last checkpoint if any."""
+    return TrainingDetail.of(await run_in_threadpool(services.training.retry, task_id))
