@@ -26,7 +26,7 @@ from lwmecps_gym.platform.training import TrainingService
 STEPS = 12
 SHORT = load_scenario("tiny").document() | {"name": "short", "episode_steps": STEPS}
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "ppo": {"num_envs": 2, "rollout_steps": 24, "minibatch_size": 24, "epochs": 1, "hidden": [8]},
+    "ppo": {"num_envs": 2, "rollout_steps": 24, "minibatch_size": 32, "epochs": 1, "hidden": [8]},
     "dqn": {
         "num_envs": 2,
         "batch_size": 8,

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from lwmecps_gym.platform.database import Store
-from lwmecps_gym.platform.models import ModelVersion
+from lwmecps_gym.platform.models import ModelVersion, TaskState
 from lwmecps_gym.platform.task_run import TaskRun
 
 AddVersion = Callable[[], ModelVersion]
@@ -226,7 +226,7 @@ def test_the_overview_counts_the_whole_platform(
     client.post(f"{MODEL}/deploy")
     client.post(f"{MODEL}/predict", json=STATE)
     assert client.get("/api/v1/metrics").json() == {
-        "trainings": {"pending": 1, "running": 0, "completed": 0, "failed": 0},
+        "trainings": {state.value: int(state is TaskState.PENDING) for state in TaskState},
         "env_steps": 0,
         "models": 1,
         "model_versions": 2,
