@@ -88,7 +88,7 @@ def states(events: list[Event]) -> list[str]:
 def ended(client: TestClient, store: Store) -> str:
     """A training that reported three iterations and failed."""
     task_id = created(client)
-    with pytest.raises(RuntimeError), TaskRun.begin(store, task_id) as run:
+    with pytest.raises(RuntimeError), TaskRun.begin(store, task_id, attempt=1) as run:
         for iteration in (1, 2, 3):
             report(run, iteration)
         raise RuntimeError("over")
@@ -102,7 +102,7 @@ def test_a_training_is_followed_from_its_creation_to_its_end(
     with following(server, task_id) as events:
         seen = [next(events), next(events)]
         assert [each["event"] for each in seen] == ["state", "progress"]
-        with pytest.raises(RuntimeError), TaskRun.begin(store, task_id) as run:
+        with pytest.raises(RuntimeError), TaskRun.begin(store, task_id, attempt=1) as run:
             report(run, 1)
             while iterations(seen) != [1]:
                 seen.append(next(events))
@@ -137,7 +137,7 @@ def test_many_follow_one_training_without_a_thread_each(
         requests = [many.build_request("GET", url) for _ in range(60)]
         responses = [many.send(request, stream=True) for request in requests]
         assert threading.active_count() - before < 30
-        with pytest.raises(RuntimeError), TaskRun.begin(store, task_id) as run:
+        with pytest.raises(RuntimeError), TaskRun.begin(store, task_id, attempt=1) as run:
             report(run, 1)
             raise RuntimeError("over")
         for response in responses:
