@@ -1,5 +1,6 @@
 """One attempt at a training: from its last checkpoint, or the beginning, to a model version."""
 
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -14,8 +15,11 @@ from lwmecps_gym.platform.checkpoints import Checkpoints, Reached
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import open_store
 from lwmecps_gym.platform.models import ModelVersion, TaskState, TrainingTask
+from lwmecps_gym.platform.task_log import task_log
 from lwmecps_gym.platform.task_run import TaskRun
 from lwmecps_gym.platform.wandb_config import Tracker
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,12 @@ def run_task(settings: Settings, task_id: str, attempt: int = 0) -> ModelVersion
         Exception: whatever ended the training; the task is then `failed` and holds the reason.
     """
     store = open_store(settings)
-    with TaskRun.begin(store, task_id, attempt=attempt, lease_s=settings.lease_s) as run:
+    with (
+        TaskRun.begin(store, task_id, attempt=attempt, lease_s=settings.lease_s) as run,
+        task_log(settings.data_dir, run.task),
+    ):
         import_algorithms(settings.algorithms)
+        logger.info("training %s: attempt %d begins", task_id, attempt)
         tracker = Tracker.start(settings, run.task)
         exit_code = 1
         try:
@@ -83,6 +91,7 @@ def _train(settings: Settings, run: TaskRun, tracker: Tracker) -> Made | None:
     learner = entry_of(task.model_type).begin(_reseeded(task, reached.iteration))
     try:
         if found:
+            logger.info("training %s goes on from iteration %d", task.id, reached.iteration)
             learner.restore(found.learner, reached)
         first_step, spent, saved = reached.env_steps, 0.0, time.monotonic()
         while reached.episode < task.total_episodes:
@@ -92,6 +101,7 @@ def _train(settings: Settings, run: TaskRun, tracker: Tracker) -> Made | None:
                 if reached.iteration > 0:
                     _save(checkpoints, learner, reached, run)
                 if run.park():
+                    logger.info("training %s is paused", task.id)
                     return None
             begin = time.monotonic()
             done = learner.train()
