@@ -10,7 +10,8 @@ from starlette.concurrency import run_in_threadpool
 
 from lwmecps_gym.platform.errors import StoreUnavailableError
 from lwmecps_gym.platform.models import MetricRecord, TaskState
-from lwmecps_gym.platform.training import Progress, TrainingService
+from lwmecps_gym.platform.task_progress import Progress
+from lwmecps_gym.platform.training import TrainingService
 
 POLL_S = 0.5
 """Time between two looks at a training that is watched, in seconds."""
