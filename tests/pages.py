@@ -19,6 +19,11 @@ def files_of(page: str) -> dict[str, str]:
     }
 
 
+def page_of(page: str) -> str:
+    """Text of a page."""
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
 def commands_of(page: str) -> list[list[str]]:
     """Shell commands of a page, each as its words."""
     text = (DOCS / page).read_text(encoding="utf-8")

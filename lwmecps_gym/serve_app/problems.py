@@ -20,7 +20,23 @@ from lwmecps_gym.platform.models import slug
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
+TYPE_PREFIX = "urn:lwmecps:problem:"
 _VALUE_CHARS = 200
+_MALFORMED = "Malformed JSON"
+_OWN_STATUSES = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.PRECONDITION_FAILED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.MISDIRECTED_REQUEST,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+"""Statuses of the API itself; the others come with the platform's errors."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +91,7 @@ def problem(
 ) -> ProblemResponse:
     """Build the response for a problem met at `request_path`."""
     content = Problem(
-        type=f"urn:lwmecps:problem:{slug(title)}",
+        type=f"{TYPE_PREFIX}{slug(title)}",
         title=title,
         status=status,
         detail=detail,
@@ -94,6 +110,17 @@ def problem_of(request_path: str, error: LwmecpsError) -> ProblemResponse:
     again = error.status == HTTPStatus.SERVICE_UNAVAILABLE
     headers = {"Retry-After": str(RETRY_AFTER_S)} if again else None
     return problem(request_path, error.status, error.title, str(error), headers=headers)
+
+
+def kinds() -> set[str]:
+    """Return every `type` that an answer may have, without what they have in common."""
+    families, titles = [LwmecpsError], {_MALFORMED}
+    while families:
+        family = families.pop()
+        families += family.__subclasses__()
+        titles.add(family.title)
+    titles |= {status.phrase for status in _OWN_STATUSES}
+    return {slug(title) for title in titles}
 
 
 def install(app: FastAPI) -> None:
@@ -143,7 +170,7 @@ async def _invalid_request(request: Request, error: Exception) -> ProblemRespons
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         detail = f"The body is not JSON: {first['ctx']['error']}, at character {first['loc'][-1]}."
-        return problem(request.url.path, HTTPStatus.BAD_REQUEST, "Malformed JSON", detail)
+        return problem(request.url.path, HTTPStatus.BAD_REQUEST, _MALFORMED, detail)
     errors = [
         FieldError(
             field=_field(item["loc"]), message=item["msg"], value=_printable(item.get("input"))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.database import Store
 from lwmecps_gym.platform.errors import StoreUnavailableError
 from lwmecps_gym.serve_app.body_limit import MAX_BODY_BYTES
+from lwmecps_gym.serve_app.problems import TYPE_PREFIX, kinds
+
+from ..pages import page_of
 
 TRAINING = "/api/v1/training"
 JSON = {"Content-Type": "application/json"}
@@ -31,7 +35,7 @@ def problem(response: httpx.Response, status: int) -> dict[str, Any]:
     assert response.headers["content-type"] == "application/problem+json"
     content: dict[str, Any] = response.json()
     assert content["status"] == status
-    assert content["type"].startswith("urn:lwmecps:problem:")
+    assert content["type"].removeprefix(TYPE_PREFIX) in kinds()
     assert content["title"] and content["detail"]
     assert content["instance"] == response.request.url.path
     return content
@@ -203,6 +207,13 @@ def test_an_unexpected_error_is_logged_under_the_id_that_the_answer_names(
     assert "secret" not in content["detail"]
     assert content["detail"].rsplit(" ", 1)[1].rstrip(".") in caplog.text
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_every_kind_of_problem_is_on_its_page_and_no_other() -> None:
+    section = page_of("api.md").partition("## Problems")[2]
+    rows = re.findall(r"^\| [0-9]{3} \| ([^|]+) \|", section, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([a-z-]+)`", row)]
+    assert sorted(named) == sorted(kinds())
 
 
 def test_the_openapi_document_names_the_media_type_of_problems(client: TestClient) -> None:

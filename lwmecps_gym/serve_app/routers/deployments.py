@@ -7,6 +7,7 @@ from lwmecps_gym.algorithms.decision import Decision, DecisionRequest
 from lwmecps_gym.platform.access import Scope
 from lwmecps_gym.platform.errors import ConflictError, InvalidInputError
 from lwmecps_gym.serve_app.access import needs
+from lwmecps_gym.serve_app.etags import model_matches
 from lwmecps_gym.serve_app.model_views import (
     DeploymentHistory,
     DeploymentView,
@@ -23,8 +24,8 @@ router = APIRouter()
 
 @router.post(
     "/{model_id}/deploy",
-    dependencies=[json_body],
-    responses=documented(400, 404, 409, 413, 415, 422),
+    dependencies=[json_body, model_matches],
+    responses=documented(400, 404, 409, 412, 413, 415, 422),
 )
 @needs(Scope.DEPLOYER)
 async def deploy_model(
@@ -48,7 +49,11 @@ async def deploy_model(
     return DeploymentView.of(deployment)
 
 
-@router.post("/{model_id}/undeploy", responses=documented(404, 409, 413, 422))
+@router.post(
+    "/{model_id}/undeploy",
+    dependencies=[model_matches],
+    responses=documented(404, 409, 412, 413, 422),
+)
 @needs(Scope.DEPLOYER)
 async def undeploy_model(model_id: str, services: ServicesDep, caller: CallerName) -> ModelView:
     """Let a model answer no more."""
@@ -58,7 +63,11 @@ async def undeploy_model(model_id: str, services: ServicesDep, caller: CallerNam
     return await run_in_threadpool(ModelView.of, services.store, model)
 
 
-@router.post("/{model_id}/rollback", responses=documented(404, 409, 413, 422))
+@router.post(
+    "/{model_id}/rollback",
+    dependencies=[model_matches],
+    responses=documented(404, 409, 412, 413, 422),
+)
 @needs(Scope.DEPLOYER)
 async def roll_back_model(
     model_id: str, services: ServicesDep, caller: CallerName

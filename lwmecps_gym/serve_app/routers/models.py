@@ -1,10 +1,11 @@
 """Models: list, read, tag, delete, and what was counted for them."""
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Response, status
 from starlette.concurrency import run_in_threadpool
 
 from lwmecps_gym.platform.access import Scope
 from lwmecps_gym.serve_app.access import needs
+from lwmecps_gym.serve_app.etags import model_matches, tag
 from lwmecps_gym.serve_app.model_views import (
     ModelList,
     ModelMetrics,
@@ -32,14 +33,18 @@ async def list_models(
 
 
 @router.get("/{model_id}", responses=documented(404, 422))
-async def read_model(model_id: str, services: ServicesDep) -> ModelView:
+async def read_model(model_id: str, services: ServicesDep, response: Response) -> ModelView:
     """Read a model."""
     model = await run_in_threadpool(services.store.get_model, model_id)
-    return await run_in_threadpool(ModelView.of, services.store, model)
+    view = await run_in_threadpool(ModelView.of, services.store, model)
+    tag(response, view)
+    return view
 
 
 @router.patch(
-    "/{model_id}", dependencies=[json_body], responses=documented(400, 404, 413, 415, 422)
+    "/{model_id}",
+    dependencies=[json_body, model_matches],
+    responses=documented(400, 404, 412, 413, 415, 422),
 )
 @needs(Scope.TRAINER)
 async def tag_model(model_id: str, body: TagChanges, services: ServicesDep) -> ModelView:
@@ -51,7 +56,8 @@ async def tag_model(model_id: str, body: TagChanges, services: ServicesDep) -> M
 @router.delete(
     "/{model_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=documented(404, 409, 413, 422),
+    dependencies=[model_matches],
+    responses=documented(404, 409, 412, 413, 422),
 )
 @needs(Scope.DEPLOYER)
 async def delete_model(model_id: str, services: ServicesDep) -> None:

@@ -12,6 +12,7 @@ from lwmecps_gym.platform.logs import request_id_var
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
 from lwmecps_gym.platform.task_progress import Progress
 from lwmecps_gym.serve_app.access import needs
+from lwmecps_gym.serve_app.etags import tag
 from lwmecps_gym.serve_app.idempotency import IdempotencyKey, create_once
 from lwmecps_gym.serve_app.problems import documented
 from lwmecps_gym.serve_app.routers.catalog import check_packaged
@@ -71,9 +72,11 @@ async def list_trainings(
 
 
 @router.get("/{task_id}", responses=documented(404, 422))
-async def read_training(task_id: str, services: ServicesDep) -> TrainingDetail:
+async def read_training(task_id: str, services: ServicesDep, response: Response) -> TrainingDetail:
     """Read a training in full."""
-    return TrainingDetail.of(await run_in_threadpool(services.training.get, task_id))
+    view = TrainingDetail.of(await run_in_threadpool(services.training.get, task_id))
+    tag(response, view)
+    return view
 
 
 @router.get("/{task_id}/progress", responses=documented(404, 422))

@@ -1,0 +1,65 @@
+"""`ETag` on what is read alone, and `If-Match` on what changes it.
+
+A tag is a digest of what the caller was shown, so it changes with anything that they can see, and
+with nothing else. It is compared right before the change; two changes in the same instant are
+settled by the store, as without it.
+"""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import Depends, Header, HTTPException, Response
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from lwmecps_gym.serve_app.model_views import ModelView
+from lwmecps_gym.serve_app.services import Services, ServicesDep
+from lwmecps_gym.serve_app.views import TrainingDetail
+
+IfMatch = Annotated[
+    str | None,
+    Header(
+        description="The `ETag` that was read: the change is made only if it is still true; `*`: "
+        "if there is anything."
+    ),
+]
+
+
+def tag(response: Response, view: BaseModel) -> None:
+    """Put the tag of what is shown on its answer."""
+    response.headers["ETag"] = _tag_of(view)
+
+
+async def _training_matches(task_id: str, services: ServicesDep, if_match: IfMatch = None) -> None:
+    if if_match is not None:
+        task = await run_in_threadpool(services.training.get, task_id)
+        _check(if_match, TrainingDetail.of(task), f"training {task_id}")
+
+
+async def _model_matches(model_id: str, services: ServicesDep, if_match: IfMatch = None) -> None:
+    if if_match is not None:
+        view = await run_in_threadpool(_shown_model, services, model_id)
+        _check(if_match, view, f"model {model_id!r}")
+
+
+training_matches = Depends(_training_matches)
+model_matches = Depends(_model_matches)
+"""Dependencies of routes that change a training, or a model; 412 unless `If-Match` is true."""
+
+
+def _shown_model(services: Services, model_id: str) -> ModelView:
+    return ModelView.of(services.store, services.store.get_model(model_id))
+
+
+def _check(if_match: str, view: BaseModel, what: str) -> None:
+    current = _tag_of(view)
+    wanted = [each.strip() for each in if_match.split(",")]
+    if current not in wanted and wanted != ["*"]:
+        raise HTTPException(
+            412,
+            f"If-Match is {if_match[:100]}, and {what} is {current} by now; read it again.",
+        )
+
+
+def _tag_of(view: BaseModel) -> str:
+    return f'"{hashlib.sha256(view.model_dump_json().encode()).hexdigest()[:20]}"'

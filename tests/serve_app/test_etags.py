@@ -1,0 +1,55 @@
+"""A change that names what it saw is made only if that is still true."""
+
+from collections.abc import Callable
+
+import pytest
+from fastapi.testclient import TestClient
+
+from lwmecps_gym.platform.models import ModelVersion
+
+MODEL = "/api/v1/models/untrained"
+
+
+@pytest.fixture
+def model(add_version: Callable[[], ModelVersion]) -> None:
+    """A model with one version."""
+    add_version()
+
+
+def etag(client: TestClient) -> str:
+    return client.get(MODEL).headers["etag"]
+
+
+def test_a_tag_changes_with_what_is_shown_and_only_then(client: TestClient, model: None) -> None:
+    first = etag(client)
+    assert first.startswith('"') and etag(client) == first
+    client.post(f"{MODEL}/deploy")
+    second = etag(client)
+    client.patch(MODEL, json={"tags": {"team": "edge"}})
+    assert len({first, second, etag(client)}) == 3
+
+
+@pytest.mark.parametrize("action", ["deploy", "rollback", "undeploy"])
+def test_a_change_on_an_old_tag_changes_nothing(
+    client: TestClient, model: None, action: str
+) -> None:
+    old = etag(client)
+    client.patch(MODEL, json={"tags": {"team": "edge"}})
+    before = client.get(MODEL).json()
+    refusal = client.post(f"{MODEL}/{action}", headers={"If-Match": old})
+    assert refusal.status_code == 412
+    assert refusal.json()["type"] == "urn:lwmecps:problem:precondition-failed"
+    assert client.get(MODEL).json() == before
+    assert client.delete(MODEL, headers={"If-Match": old}).status_code == 412
+
+
+def test_a_change_on_the_present_tag_is_made(client: TestClient, model: None) -> None:
+    headers = {"If-Match": f'"another", {etag(client)}'}
+    assert client.post(f"{MODEL}/deploy", headers=headers).status_code == 200
+    assert client.post(f"{MODEL}/undeploy", headers={"If-Match": "*"}).status_code == 200
+
+
+def test_a_training_has_a_tag(client: TestClient) -> None:
+    body = {"name": "a training", "model_type": "ppo", "total_episodes": 100}
+    location = client.post("/api/v1/training", json=body).headers["location"]
+    assert client.get(location).headers["etag"] == client.get(location).headers["etag"]
