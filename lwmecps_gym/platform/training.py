@@ -241,11 +241,10 @@ class TrainingService:
         model_type: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        oldest_first: bool = False,
     ) -> tuple[Sequence[TrainingTask], str | None]:
         """Return one page of tasks and the cursor of the next page, None at the end."""
-        return self._store.list_tasks(
-            state=state, model_type=model_type, limit=limit, cursor=cursor
-        )
+        return self._store.list_tasks(state, model_type, limit, cursor, oldest_first)
 
     def reconcile(self) -> None:
         """Take back what was lost and launch what waits; call it every second or so.

@@ -67,6 +67,20 @@ def test_trainings_are_listed_page_by_page(client: TestClient) -> None:
     assert len(seen) == 5 and set(seen) == ids
 
 
+def test_trainings_are_listed_oldest_first_if_asked(client: TestClient) -> None:
+    first, second = create(client, "first"), create(client, "second")
+    for sort, ids in (("created_at", [first, second]), ("-created_at", [second, first])):
+        items = client.get("/api/v1/training", params={"sort": sort}).json()["items"]
+        assert [item["id"] for item in items] == ids
+
+
+@pytest.mark.parametrize("query", ["cursor=nonsense", "sort=colour", "sort=-name"])
+def test_a_wrong_cursor_or_sort_is_refused_by_name(client: TestClient, query: str) -> None:
+    refusal = client.get(f"/api/v1/training?{query}")
+    assert refusal.status_code == 422
+    assert [each["field"] for each in refusal.json()["errors"]] == [query.partition("=")[0]]
+
+
 def test_trainings_are_filtered_by_state_and_algorithm(client: TestClient) -> None:
     ppo, dqn = create(client), create(client, model_type="dqn")
 

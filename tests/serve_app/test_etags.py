@@ -49,7 +49,10 @@ def test_a_change_on_the_present_tag_is_made(client: TestClient, model: None) ->
     assert client.post(f"{MODEL}/undeploy", headers={"If-Match": "*"}).status_code == 200
 
 
-def test_a_training_has_a_tag(client: TestClient) -> None:
+def test_a_training_is_steered_on_its_present_tag(client: TestClient) -> None:
     body = {"name": "a training", "model_type": "ppo", "total_episodes": 100}
     location = client.post("/api/v1/training", json=body).headers["location"]
-    assert client.get(location).headers["etag"] == client.get(location).headers["etag"]
+    old = client.get(location).headers["etag"]
+    assert client.get(location).headers["etag"] == old
+    assert client.post(f"{location}/cancel", headers={"If-Match": old}).status_code == 200
+    assert client.post(f"{location}/retry", headers={"If-Match": old}).status_code == 412

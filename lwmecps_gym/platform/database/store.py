@@ -71,14 +71,16 @@ class Store(ModelRegistry):
         model_type: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        oldest_first: bool = False,
     ) -> tuple[list[TrainingTask], str | None]:
-        """Return a page of tasks, newest first.
+        """Return a page of tasks, newest first unless asked otherwise.
 
         Args:
             state: Only tasks in this state.
             model_type: Only tasks of this algorithm.
             limit: At most so many, at least 1.
             cursor: What the page before gave; None for the first.
+            oldest_first: The other direction.
 
         Returns:
             The tasks, and the cursor of the next page or None on the last.
@@ -89,7 +91,7 @@ class Store(ModelRegistry):
             where["state"] = state.value
         if model_type is not None:
             where["model_type"] = model_type
-        found = self._documents.find("tasks", where, cursor, limit + 1, descending=True)
+        found = self._documents.find("tasks", where, cursor, limit + 1, not oldest_first)
         tasks = [TrainingTask.model_validate(document) for document in found[:limit]]
         return tasks, tasks[-1].id if len(found) > limit else None
 

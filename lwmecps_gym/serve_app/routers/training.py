@@ -1,7 +1,7 @@
 """Trainings: create, list, read, progress, metrics, and the verbs that steer them."""
 
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response, status
 from starlette.concurrency import run_in_threadpool
@@ -12,14 +12,18 @@ from lwmecps_gym.platform.logs import request_id_var
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
 from lwmecps_gym.platform.task_progress import Progress
 from lwmecps_gym.serve_app.access import needs
-from lwmecps_gym.serve_app.etags import tag
+from lwmecps_gym.serve_app.etags import tag, training_matches
+from lwmecps_gym.serve_app.history import CSV, as_csv, thinned
 from lwmecps_gym.serve_app.idempotency import IdempotencyKey, create_once
+from lwmecps_gym.serve_app.paging import IdCursor, PageLimit
 from lwmecps_gym.serve_app.problems import documented
 from lwmecps_gym.serve_app.routers.catalog import check_packaged
 from lwmecps_gym.serve_app.services import ServicesDep, json_body
 from lwmecps_gym.serve_app.views import MetricLines, TrainingDetail, TrainingPage, TrainingSummary
 
 router = APIRouter(prefix="/training", tags=["training"])
+
+_STEERED = documented(404, 409, 412, 413, 422)
 
 
 @router.post(
@@ -61,12 +65,15 @@ async def list_trainings(
     services: ServicesDep,
     state: TaskState | None = None,
     model_type: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: str | None = None,
+    sort: Annotated[
+        Literal["-created_at", "created_at"], Query(description="-created_at: newest first.")
+    ] = "-created_at",
+    limit: PageLimit = 50,
+    cursor: IdCursor = None,
 ) -> TrainingPage:
     """List trainings, page by page."""
     tasks, next_cursor = await run_in_threadpool(
-        services.training.list, state, model_type, limit, cursor
+        services.training.list, state, model_type, limit, cursor, sort == "created_at"
     )
     return TrainingPage(items=[TrainingSummary.of(task) for task in tasks], next_cursor=next_cursor)
 
@@ -85,47 +92,71 @@ async def read_progress(task_id: str, services: ServicesDep) -> Progress:
     return await run_in_threadpool(services.training.progress, task_id)
 
 
-@router.get("/{task_id}/metrics", responses=documented(404, 422))
+@router.get(
+    "/{task_id}/metrics",
+    response_model=MetricLines,
+    responses={200: {"content": {CSV: {"schema": {"type": "string"}}}}, **documented(404, 422)},
+)
 async def read_metrics(
     task_id: str,
     services: ServicesDep,
-    since: Annotated[int, Query(ge=-1, description="Only iterations after this one.")] = -1,
+    since: Annotated[
+        int, Query(ge=-1, lt=2**53, description="Only iterations after this one.")
+    ] = -1,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
-) -> MetricLines:
+    points: Annotated[
+        int | None,
+        Query(
+            ge=1,
+            le=10_000,
+            description="The whole history after `since` in so many lines at most, each the mean "
+            "of the iterations since the line before; `limit` counts no more then.",
+        ),
+    ] = None,
+    format: Annotated[
+        Literal["json", "csv"], Query(description="How to write the lines.")
+    ] = "json",
+) -> Response:
     """Read a training's history, oldest iteration first."""
-    records = await run_in_threadpool(services.training.metrics, task_id, since, limit)
-    return MetricLines.of(records, since)
+    if points is None:
+        records = await run_in_threadpool(services.training.metrics, task_id, since, limit)
+    else:
+        records = await run_in_threadpool(thinned, services.training, task_id, since, points)
+    if format == "csv":
+        return Response(as_csv(records), media_type=CSV)
+    lines = MetricLines.of(records, since)
+    return Response(lines.model_dump_json(), media_type="application/json")
 
 
-@router.post("/{task_id}/pause", responses=documented(404, 409, 413, 422))
+@router.post("/{task_id}/pause", dependencies=[training_matches], responses=_STEERED)
 @needs(Scope.TRAINER)
 async def pause_training(task_id: str, services: ServicesDep) -> TrainingDetail:
     """Let it end its iteration, write a checkpoint and wait; it gives its place to others."""
     return TrainingDetail.of(await run_in_threadpool(services.training.pause, task_id))
 
 
-@router.post("/{task_id}/resume", responses=documented(404, 409, 413, 422))
+@router.post("/{task_id}/resume", dependencies=[training_matches], responses=_STEERED)
 @needs(Scope.TRAINER)
 async def resume_training(task_id: str, services: ServicesDep) -> TrainingDetail:
     """Put it back into the queue after a pause; it goes on from its checkpoint."""
     return TrainingDetail.of(await run_in_threadpool(services.training.resume, task_id))
 
 
-@router.post("/{task_id}/stop", responses=documented(404, 409, 413, 422))
+@router.post("/{task_id}/stop", dependencies=[training_matches], responses=_STEERED)
 @needs(Scope.TRAINER)
 async def stop_training(task_id: str, services: ServicesDep) -> TrainingDetail:
     """Let it end its iteration and keep what it learned as a version of its model."""
     return TrainingDetail.of(await run_in_threadpool(services.training.stop, task_id))
 
 
-@router.post("/{task_id}/cancel", responses=documented(404, 409, 413, 422))
+@router.post("/{task_id}/cancel", dependencies=[training_matches], responses=_STEERED)
 @needs(Scope.TRAINER)
 async def cancel_training(task_id: str, services: ServicesDep) -> TrainingDetail:
     """End it without a model; a retry could still go on from its last checkpoint."""
     return TrainingDetail.of(await run_in_threadpool(services.training.cancel, task_id))
 
 
-@router.post("/{task_id}/retry", responses=documented(404, 409, 413, 422))
+@router.post("/{task_id}/retry", dependencies=[training_matches], responses=_STEERED)
 @needs(Scope.TRAINER)
 async def retry_training(task_id: str, services: ServicesDep) -> TrainingDetail:
     """Queue it again after it failed, was cancelled or stopped, from its last checkpoint if any."""
