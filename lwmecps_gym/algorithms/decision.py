@@ -1,235 +1,195 @@
-"""One decision of a policy, in plain terms: what `predict` takes and answers."""
+"""Decisions of a policy, in plain terms: one at a time, or a batch in one forward pass."""
 
 import time
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from numpy.typing import NDArray
 
+from lwmecps_gym.algorithms.decision_request import (
+    Decision,
+    DecisionBatch,
+    DecisionRequest,
+    Effect,
+    PlainState,
+)
+from lwmecps_gym.algorithms.networks import MASK
+from lwmecps_gym.algorithms.plain_states import PlainStates
 from lwmecps_gym.algorithms.policy import LearnedPolicy
 from lwmecps_gym.envs.actions import Kind, apply_to
-from lwmecps_gym.envs.cluster import ClusterParams, ClusterState, Ints
-from lwmecps_gym.envs.performance import cost_terms, evaluate
+from lwmecps_gym.envs.cluster import Ints
 from lwmecps_gym.platform.errors import InvalidInputError
 
-Count = Annotated[int, Field(ge=0, le=100_000)]
-Rps = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+@dataclass(frozen=True)
+class Outcome:
+    """Decisions, and what they were made on.
 
-class PlainState(BaseModel):
-    """A cluster in plain terms, by the names of the model's scenario; what is left out is 0."""
+    Attributes:
+        answer: for the caller; a batch if one was asked for.
+        decisions: those in the answer, B.
+        observation: what the policy saw, encoded, [B, ...].
+        decision_ms: time for all of them.
+    """
 
-    model_config = ConfigDict(extra="forbid")
-
-    time_s: float = Field(
-        default=0, ge=0, allow_inf_nan=False, description="s since midnight of the first day"
-    )
-    placement: dict[str, dict[str, Count]] = Field(
-        default_factory=dict, description="ready replicas by service and node"
-    )
-    starting: dict[str, dict[str, Count]] = Field(
-        default_factory=dict, description="replicas that do not serve yet, by service and node"
-    )
-    demand_rps: dict[str, dict[str, Rps]] = Field(
-        default_factory=dict, description="requests/s by service and site"
-    )
-    nodes_down: list[str] = Field(default_factory=list)
-
-
-class DecisionRequest(BaseModel):
-    """Either a state in plain terms, or an observation as the environment encodes it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    state: PlainState | None = None
-    observation: dict[str, Any] | list[float] | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> "DecisionRequest":
-        if (self.state is None) == (self.observation is None):
-            raise ValueError("give either state or observation")
-        return self
-
-
-class Effect(BaseModel):
-    """What the model expects of the decision, once new replicas serve, under the same demand."""
-
-    latency_ms_before: float
-    latency_ms_after: float
-    violation_share_before: float
-    violation_share_after: float
-    cost_before: float
-    cost_after: float
-
-
-class Decision(BaseModel):
-    """What the policy wants."""
-
-    action: int = Field(description="number of the action in the model's environment")
-    kind: str = Field(description="nothing, place, remove or move")
-    description: str = Field(description="the action in words")
-    service: str | None = None
-    source: str | None = None
-    target: str | None = None
-    placement: dict[str, dict[str, int]] | None = Field(
-        default=None, description="recommended replicas by service and node, for a plain state"
-    )
-    effect: Effect | None = Field(default=None, description="for a plain state")
+    answer: Decision | DecisionBatch
+    decisions: list[Decision]
+    observation: Any
     decision_ms: float
 
 
-def decide(policy: LearnedPolicy, request: DecisionRequest) -> Decision:
-    """Ask a policy.
+class Decider:
+    """Asks one policy, and says its answers in words.
+
+    Args:
+        policy: whom to ask.
+    """
+
+    def __init__(self, policy: LearnedPolicy) -> None:
+        self.policy = policy
+        self._states = PlainStates(policy.scenario)
+        self._space = policy.encoding.observation_space
+        self._words: dict[int, dict[str, Any]] = {}
+
+    def decide(self, request: DecisionRequest) -> Outcome:
+        """Decide on everything in a request.
+
+        Raises:
+            InvalidInputError: the request does not fit the model; the message names the field.
+        """
+        begin = time.perf_counter()
+        if request.observation is not None:
+            observation, decisions = self._on_observations([request.observation], ["observation"])
+        elif request.observations is not None:
+            fields = [f"observations[{i}]" for i in range(request.size)]
+            observation, decisions = self._on_observations(request.observations, fields)
+        elif request.state is not None:
+            observation, decisions = self._on_states([request.state], ["state"])
+        else:
+            assert request.states is not None
+            fields = [f"states[{i}]" for i in range(request.size)]
+            observation, decisions = self._on_states(request.states, fields)
+        spent_ms = 1000 * (time.perf_counter() - begin)
+        for decision in decisions:
+            decision.decision_ms = spent_ms / len(decisions)
+        single = request.state is not None or request.observation is not None
+        answer = (
+            decisions[0] if single else DecisionBatch(decisions=decisions, decision_ms=spent_ms)
+        )
+        return Outcome(answer, decisions, observation, spent_ms)
+
+    def _on_states(
+        self, plain: Sequence[PlainState], fields: Sequence[str]
+    ) -> tuple[Any, list[Decision]]:
+        policy = self.policy
+        state = self._states.read(plain, fields)
+        observation = policy.encoding.encode(state, policy.actions.legal_in(state))
+        actions = policy.encoding.to_model(policy.act_on(observation))
+        after = apply_to(state.replicas, policy.actions, actions)
+        placements = self._states.placements(after)
+        effects = self._states.effects(state, after, policy.actions, actions)
+        return observation, [
+            self._decision(action, action, placement, effect)
+            for action, placement, effect in zip(actions.tolist(), placements, effects, strict=True)
+        ]
+
+    def _on_observations(
+        self, given: Sequence[Any], fields: Sequence[str]
+    ) -> tuple[Any, list[Decision]]:
+        observation = self._read(given, fields)
+        wide: Ints = self.policy.act_on(observation)
+        actions = self.policy.encoding.to_model(wide)
+        for row in np.flatnonzero(actions < 0):
+            raise InvalidInputError(
+                f"{fields[row]}.{MASK}: allows action {wide[row]}, which is padding: the scenario "
+                "has no such service or node"
+            )
+        return observation, [
+            self._decision(own, chosen)
+            for own, chosen in zip(wide.tolist(), actions.tolist(), strict=True)
+        ]
+
+    def _decision(
+        self,
+        number: int,
+        action: int,
+        placement: dict[str, dict[str, int]] | None = None,
+        effect: Effect | None = None,
+    ) -> Decision:
+        """Say an action of the model; `number` is what the environment calls it."""
+        words = self._words.get(action)
+        if words is None:
+            words = self._words[action] = self._say(action)
+        return Decision.model_construct(
+            action=number, **words, placement=placement, effect=effect, decision_ms=0.0
+        )
+
+    def _say(self, action: int) -> dict[str, Any]:
+        table, names = self.policy.actions, self._states
+
+        def name(known: list[str], index: int) -> str | None:
+            return known[index] if index >= 0 else None
+
+        return {
+            "kind": Kind(int(table.kind[action])).name.lower(),
+            "description": table.describe(action, names.services, names.nodes),
+            "service": name(names.services, int(table.service[action])),
+            "source": name(names.nodes, int(table.source[action])),
+            "target": name(names.nodes, int(table.target[action])),
+        }
+
+    def _read(self, given: Sequence[Any], fields: Sequence[str]) -> Any:
+        """Check encoded observations against the space, and make them a batch."""
+        if not isinstance(self._space, gym.spaces.Dict):
+            return _array(given, fields, self._space)
+        parts: Mapping[str, gym.Space[Any]] = self._space.spaces
+        for one, field in zip(given, fields, strict=True):
+            if not isinstance(one, dict) or one.keys() != parts.keys():
+                raise InvalidInputError(f"{field}: want an object with {sorted(parts)}")
+        read = {
+            name: _array([one[name] for one in given], [f"{f}.{name}" for f in fields], space)
+            for name, space in parts.items()
+        }
+        for row in np.flatnonzero(~read[MASK].any(1)):
+            raise InvalidInputError(f"{fields[row]}.{MASK}: allows no action")
+        return read
+
+
+def decide(policy: LearnedPolicy, request: DecisionRequest) -> Decision | DecisionBatch:
+    """Ask a policy once; `Decider` is for asking again and again.
 
     Raises:
         InvalidInputError: the request does not fit the model; the message names the field.
     """
-    if request.state is not None:
-        return _decide_state(policy, request.state)
-    observation = _observation(policy, request.observation)
-    begin = time.perf_counter()
-    wide = policy.act_on(observation)
-    spent = 1000 * (time.perf_counter() - begin)
-    chosen = int(policy.encoding.to_model(wide)[0])
-    if chosen < 0:
-        raise InvalidInputError(
-            f"observation.action_mask: allows action {int(wide[0])}, which is padding: the "
-            "scenario has no such service or node"
-        )
-    return Decision(**_words(policy, chosen), action=int(wide[0]), decision_ms=spent)
+    return Decider(policy).decide(request).answer
 
 
-def _decide_state(policy: LearnedPolicy, plain: PlainState) -> Decision:
-    state = to_state(policy, plain)
-    begin = time.perf_counter()
-    actions = policy.act(state)
-    spent = 1000 * (time.perf_counter() - begin)
-    after = apply_to(state.replicas, policy.actions, actions)
-    services = [service.name for service in policy.scenario.services]
-    nodes = [node.name for node in policy.scenario.nodes]
-    return Decision(
-        **_words(policy, int(actions[0])),
-        action=int(actions[0]),
-        placement={
-            service: {node: int(after[0, s, n]) for n, node in enumerate(nodes) if after[0, s, n]}
-            for s, service in enumerate(services)
-        },
-        effect=_effect(policy, state, after, actions),
-        decision_ms=spent,
-    )
-
-
-def to_state(policy: LearnedPolicy, plain: PlainState) -> ClusterState:
-    """Turn a plain state into a batch of one.
-
-    Raises:
-        InvalidInputError: a name is not in the scenario, or there are replicas on a node that is
-            down.
-    """
-    scenario = policy.scenario
-    services = {service.name: i for i, service in enumerate(scenario.services)}
-    nodes = {node.name: i for i, node in enumerate(scenario.nodes)}
-    sites = {site.name: i for i, site in enumerate(scenario.sites)}
-    params = ClusterParams.of(scenario)
-
-    def fill(
-        field: str, table: dict[str, dict[str, Any]], columns: dict[str, int]
-    ) -> "np.ndarray[Any, Any]":
-        array = np.zeros((1, len(services), len(columns)))
-        for service, row in table.items():
-            _known(f"state.{field}", service, services)
-            for column, value in row.items():
-                _known(f"state.{field}.{service}", column, columns)
-                array[0, services[service], columns[column]] = value
-        return array
-
-    ready = fill("placement", plain.placement, nodes).astype(np.int64)
-    starting = fill("starting", plain.starting, nodes).astype(np.int64)
-    demand = fill("demand_rps", plain.demand_rps, sites)
-    node_up = np.ones((1, len(nodes)), dtype=bool)
-    for name in plain.nodes_down:
-        _known("state.nodes_down", name, nodes)
-        node_up[0, nodes[name]] = False
-        if (ready + starting)[0, :, nodes[name]].any():
-            raise InvalidInputError(
-                f"state.nodes_down: {name!r} has replicas in placement or starting; a node that is "
-                "down has none"
-            )
-    performance = evaluate(scenario, params, ready, demand)
-    return ClusterState(
-        params=params,
-        time_s=np.array([plain.time_s]),
-        ready=ready,
-        starting=starting,
-        node_up=node_up,
-        demand=demand,
-        utilisation=performance.utilisation,
-        latency_ms=performance.service_latency_ms,
-    )
-
-
-def _known(field: str, name: str, names: dict[str, int]) -> None:
-    if name not in names:
-        raise InvalidInputError(f"{field}: {name!r} is none of {sorted(names)}")
-
-
-def _observation(policy: LearnedPolicy, given: dict[str, Any] | list[float] | None) -> Any:
-    """Check an encoded observation against the space, and make it a batch of one."""
-    space = policy.encoding.observation_space
-    if isinstance(space, gym.spaces.Dict):
-        if not isinstance(given, dict) or set(given) != set(space.spaces):
-            raise InvalidInputError(f"observation: want an object with {sorted(space.spaces)}")
-        return {
-            name: _array(f"observation.{name}", given[name], part)[None]
-            for name, part in space.spaces.items()
-        }
-    return _array("observation", given, space)[None]
-
-
-def _array(field: str, given: Any, space: gym.Space[Any]) -> "np.ndarray[Any, Any]":
+def _array(given: Sequence[Any], fields: Sequence[str], space: gym.Space[Any]) -> NDArray[Any]:
+    """Stack arrays of one space, [B, ...]; the message names the first that does not fit it."""
+    assert isinstance(space, gym.spaces.Box)
     try:
         array = np.asarray(given, dtype=space.dtype)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInputError(f"{field}: not an array of numbers: {error}") from error
-    if not space.contains(array):
+    except (TypeError, ValueError, OverflowError):
+        array = None
+    if array is not None and array.shape == (len(given), *space.shape):
+        fits = (array >= space.low) & (array <= space.high)
+        if fits.all():
+            return array
+        row = int(np.flatnonzero(~fits.reshape(len(given), -1).all(1))[0])
         raise InvalidInputError(
-            f"{field}: shape {array.shape} or a value does not fit {space.shape} {space.dtype} "
-            "with the bounds of the environment"
+            f"{fields[row]}: a value is outside the bounds of the environment: between "
+            f"{space.low.min()} and {space.high.max()} at most"
         )
-    return array
-
-
-def _words(policy: LearnedPolicy, action: int) -> dict[str, Any]:
-    table = policy.actions
-    services = [service.name for service in policy.scenario.services]
-    nodes = [node.name for node in policy.scenario.nodes]
-
-    def name(names: list[str], index: int) -> str | None:
-        return names[index] if index >= 0 else None
-
-    return {
-        "kind": Kind(int(table.kind[action])).name.lower(),
-        "description": table.describe(action, services, nodes),
-        "service": name(services, int(table.service[action])),
-        "source": name(nodes, int(table.source[action])),
-        "target": name(nodes, int(table.target[action])),
-    }
-
-
-def _effect(policy: LearnedPolicy, state: ClusterState, after: Ints, actions: Ints) -> Effect:
-    scenario, params = policy.scenario, state.params
-    kind = policy.actions.kind[actions]
-    migrations = ((kind == Kind.PLACE) | (kind == Kind.MOVE)).astype(np.float64)
-    old = evaluate(scenario, params, state.replicas, state.demand)
-    new = evaluate(scenario, params, after, state.demand)
-    old_cost = cost_terms(scenario, params, state.replicas, old, np.zeros(1))
-    new_cost = cost_terms(scenario, params, after, new, migrations)
-    return Effect(
-        latency_ms_before=float(old.latency_ms[0]),
-        latency_ms_after=float(new.latency_ms[0]),
-        violation_share_before=float(old.violated[0]),
-        violation_share_after=float(new.violated[0]),
-        cost_before=float(sum(term[0] for term in old_cost.values())),
-        cost_after=float(sum(term[0] for term in new_cost.values())),
-    )
+    for one, field in zip(given, fields, strict=True):
+        try:
+            shape = np.asarray(one, dtype=space.dtype).shape
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidInputError(f"{field}: not an array of numbers: {error}") from error
+        if shape != space.shape:
+            raise InvalidInputError(
+                f"{field}: shape {shape} does not fit {space.shape} {space.dtype}"
+            )
+    raise AssertionError("arrays that fit one by one fit together")

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lwmecps_gym.algorithms.decision import DecisionRequest, PlainState, decide
+from lwmecps_gym.algorithms.decision import decide
+from lwmecps_gym.algorithms.decision_request import DecisionRequest, PlainState
 from lwmecps_gym.algorithms.policy import load_policy
 from lwmecps_gym.envs.workload_config import describe_errors
 from lwmecps_gym.platform.artifacts import MANIFEST, ArtifactStore

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lwmecps_gym.algorithms.decision import Decision, DecisionRequest, decide
+from lwmecps_gym.algorithms.decision import Decider, decide
+from lwmecps_gym.algorithms.decision_request import Decision, DecisionRequest
 from lwmecps_gym.algorithms.policy import LearnedPolicy
 from lwmecps_gym.envs.base import PlacementEnv
 from lwmecps_gym.envs.environments import LWMECPSEnv, LWMECPSEnv2, LWMECPSEnv3
@@ -178,8 +179,8 @@ def test_a_state_that_does_not_fit_the_scenario_is_refused_by_field(
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
-        ({}, "give either state or observation"),
-        ({"state": {}, "observation": []}, "give either state or observation"),
+        ({}, "give one of state, observation, states or observations"),
+        ({"state": {}, "observation": []}, "give one of state, observation, states or observations"),
         ({"state": {"placement": {"ar": {"bs_1": -1}}}}, "state.placement.ar.bs_1"),
         ({"state": {"placement": {"ar": {"bs_1": 1.5}}}}, "state.placement.ar.bs_1"),
         ({"state": {"placement": {"ar": {"bs_1": 10**9}}}}, "state.placement.ar.bs_1"),
