@@ -9,6 +9,7 @@ import numpy as np
 
 from lwmecps_gym.algorithms.entries import Learner
 from lwmecps_gym.algorithms.registry import entry_of, import_algorithms
+from lwmecps_gym.algorithms.rehearsal import with_profile
 from lwmecps_gym.algorithms.training import make_manifest
 from lwmecps_gym.platform.artifacts import ArtifactStore
 from lwmecps_gym.platform.checkpoints import Checkpoints, Reached
@@ -135,8 +136,11 @@ def _train(settings: Settings, run: TaskRun, tracker: Tracker) -> Made | None:
         if reached.first_return is not None and reached.episode_return is not None:
             metrics |= {"first_return": reached.first_return, "last_return": reached.episode_return}
         model = learner.export()
-        manifest = make_manifest(task, model.architecture, metrics)
-        return Made(artifacts_of(settings).put_files(model.files, manifest), metrics)
+        artifacts = artifacts_of(settings)
+        manifest = with_profile(
+            make_manifest(task, model.architecture, metrics), model.files, artifacts
+        )
+        return Made(artifacts.put_files(model.files, manifest), metrics)
     finally:
         learner.stop()
 

@@ -102,7 +102,7 @@ class Decider:
         observation = self._read(given, fields)
         wide: Ints = self.policy.act_on(observation)
         actions = self.policy.encoding.to_model(wide)
-        for row in np.flatnonzero(actions < 0):
+        for row in np.flatnonzero(actions < 0).tolist():
             raise InvalidInputError(
                 f"{fields[row]}.{MASK}: allows action {wide[row]}, which is padding: the scenario "
                 "has no such service or node"
@@ -153,7 +153,7 @@ class Decider:
             name: _array([one[name] for one in given], [f"{f}.{name}" for f in fields], space)
             for name, space in parts.items()
         }
-        for row in np.flatnonzero(~read[MASK].any(1)):
+        for row in np.flatnonzero(~read[MASK].any(1)).tolist():
             raise InvalidInputError(f"{fields[row]}.{MASK}: allows no action")
         return read
 

@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -255,3 +256,41 @@ class Deployment(Record):
     mode: str = "serve"
     deployed_at: datetime = Field(default_factory=now)
     history: list[DeploymentChange] = Field(default_factory=list)
+
+
+class ServingCounts(Record):
+    """What was counted of a model version while it answered; see `serve_app.statistics`."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model_id: str
+    version: int
+    requests: int = 0
+    decisions: int = 0
+    errors: int = 0
+    actions: list[tuple[str, int]] = Field(default_factory=list)
+    seen: dict[str, list[int]] = Field(
+        default_factory=dict, description="Values of each kind of features by bin."
+    )
+
+    @staticmethod
+    def id_of(model_id: str, version: int) -> str:
+        """Return the id of a version's counts."""
+        return f"{model_id}/{version:06d}"
+
+    def plus(self, more: Self) -> Self:
+        """Return both together, with this one's revision."""
+        seen = dict(self.seen)
+        for name, counts in more.seen.items():
+            here = seen.get(name, [0] * len(counts))
+            seen[name] = [a + b for a, b in zip(here, counts, strict=True)]
+        actions = Counter(dict(self.actions)) + Counter(dict(more.actions))
+        return self.model_copy(
+            update={
+                "requests": self.requests + more.requests,
+                "decisions": self.decisions + more.decisions,
+                "errors": self.errors + more.errors,
+                "actions": list(actions.items()),
+                "seen": seen,
+            }
+        )

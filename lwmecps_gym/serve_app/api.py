@@ -56,11 +56,14 @@ def create_app(services: Services, settings: Settings, behind_serve: bool = Fals
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        caretaker = asyncio.create_task(_look_after(services))
+        work = (_look_after(services), services.policies.keep_counts())
+        tasks = [asyncio.create_task(part) for part in work]
         yield
-        caretaker.cancel()
-        with suppress(asyncio.CancelledError):
-            await caretaker
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
 
     app = DocumentedApi(
         title="lwmecps-gym",

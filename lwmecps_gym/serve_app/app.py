@@ -4,6 +4,7 @@ What only the replicas need (torch, RLlib, FastAPI's routes) they import when th
 deploys them would wait seconds for it, one after the other.
 """
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
@@ -15,7 +16,11 @@ from lwmecps_gym.platform.config import Settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from lwmecps_gym.algorithms.decision import Decision, DecisionRequest
+    from lwmecps_gym.algorithms.decision_request import (
+        Decision,
+        DecisionBatch,
+        DecisionRequest,
+    )
     from lwmecps_gym.serve_app.statistics import ServingStatistics
 
 
@@ -44,7 +49,7 @@ def application(settings: Settings) -> Application:
 
 
 class PolicyServer:
-    """Hosts a `PolicyHost`. One replica, so that its counts are of the whole platform."""
+    """Hosts a `PolicyHost` for what the replicas of the API leave to it; see `remote_policies`."""
 
     def __init__(self, settings: Settings) -> None:
         from lwmecps_gym.algorithms.registry import import_algorithms
@@ -55,22 +60,26 @@ class PolicyServer:
         import_algorithms(settings.algorithms)
         artifacts = ArtifactStore(settings.data_dir / "artifacts")
         self._host = PolicyHost(open_store(settings), artifacts)
+        self._keeper: asyncio.Task[None] | None = None
 
     async def load(self, model_id: str, version: int) -> None:
         """See `PolicyHost.load`."""
         await self._host.load(model_id, version)
 
-    async def predict(self, model_id: str, version: int, request: "DecisionRequest") -> "Decision":
+    async def predict(
+        self, model_id: str, version: int, request: "DecisionRequest"
+    ) -> "Decision | DecisionBatch":
         """See `PolicyHost.predict`."""
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._host.keep_counts())
         return await self._host.predict(model_id, version, request)
 
-    async def statistics(self, model_id: str) -> "ServingStatistics":
+    async def statistics(self, model_id: str, version: int) -> "ServingStatistics":
         """See `PolicyHost.statistics`."""
-        return await self._host.statistics(model_id)
+        return await self._host.statistics(model_id, version)
 
-    async def total_requests(self) -> int:
-        """See `PolicyHost.total_requests`."""
-        return await self._host.total_requests()
+    async def ping(self) -> None:
+        """Return, which shows that it is up."""
 
 
 class Api:
@@ -92,7 +101,8 @@ class Api:
         from lwmecps_gym.platform.logs import set_up_logging
         from lwmecps_gym.platform.training import TrainingService
         from lwmecps_gym.serve_app.api import create_app
-        from lwmecps_gym.serve_app.remote_policies import RemotePolicies
+        from lwmecps_gym.serve_app.policy_host import PolicyHost
+        from lwmecps_gym.serve_app.remote_policies import SharedPolicies
         from lwmecps_gym.serve_app.services import Services
 
         set_up_logging(self._settings)
@@ -100,6 +110,6 @@ class Api:
         settings, store = self._settings, open_store(self._settings)
         training = TrainingService.of(settings, store, prepare, RayLauncher(settings))
         artifacts = ArtifactStore(settings.data_dir / "artifacts")
-        policies = RemotePolicies(self._policies)
+        policies = SharedPolicies(PolicyHost(store, artifacts), self._policies)
         services = Services(store, training, policies, artifacts, ray.cluster_resources)
         return create_app(services, settings, behind_serve=True)

@@ -170,13 +170,12 @@ class DeploymentHistory(BaseModel):
 
 
 class ModelMetrics(View):
-    """What is known of a model: from its training, and from answering requests."""
+    """What is known of a version: from its training, and from answering requests."""
 
     model_id: str
+    version: int = Field(description="The version that this is told of.")
     deployed_version: int | None
-    training: dict[str, float] = Field(
-        description="Metrics of the deployed version, or of the latest one if none is deployed."
-    )
+    training: dict[str, float]
     serving: ServingStatistics
 
 

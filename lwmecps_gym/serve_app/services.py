@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, HTTPException, Request
 
-from lwmecps_gym.algorithms.decision import Decision, DecisionRequest
+from lwmecps_gym.algorithms.decision_request import Decision, DecisionBatch, DecisionRequest
 from lwmecps_gym.platform.artifacts import ArtifactStore
 from lwmecps_gym.platform.database import Store
 from lwmecps_gym.platform.training import TrainingService
 from lwmecps_gym.serve_app.access import caller_of
+from lwmecps_gym.serve_app.deployed import DeployedVersions
 from lwmecps_gym.serve_app.statistics import ServingStatistics
 
 
@@ -20,14 +22,22 @@ class PolicyServing(Protocol):
     async def load(self, model_id: str, version: int) -> None:
         """Make a version ready to answer; raises `NotFoundError` and `InvalidInputError`."""
 
-    async def predict(self, model_id: str, version: int, request: DecisionRequest) -> Decision:
+    async def predict(
+        self, model_id: str, version: int, request: DecisionRequest
+    ) -> Decision | DecisionBatch:
         """Decide by a version; raises `InvalidInputError`."""
 
-    async def statistics(self, model_id: str) -> ServingStatistics:
-        """Return what was counted for a model."""
+    async def statistics(self, model_id: str, version: int) -> ServingStatistics:
+        """Return what was counted for a version."""
+
+    async def ping(self) -> None:
+        """Return if all that decides answers."""
 
     async def total_requests(self) -> int:
-        """Return the number of decisions asked for, over all models."""
+        """Return the number of requests for decisions, over all models."""
+
+    async def keep_counts(self) -> None:
+        """Take what was counted to the store again and again, until it is cancelled."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,11 @@ class Services:
     policies: PolicyServing
     artifacts: ArtifactStore
     ping_ray: Callable[[], object] | None = None
+
+    @cached_property
+    def deployed(self) -> DeployedVersions:
+        """Which versions answer."""
+        return DeployedVersions(self.store)
 
 
 def _services(request: Request) -> Services:

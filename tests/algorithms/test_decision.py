@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lwmecps_gym.algorithms.decision import Decider, decide
+from lwmecps_gym.algorithms.decision import decide
 from lwmecps_gym.algorithms.decision_request import Decision, DecisionRequest
 from lwmecps_gym.algorithms.policy import LearnedPolicy
 from lwmecps_gym.envs.base import PlacementEnv
@@ -35,7 +35,9 @@ def policy() -> LearnedPolicy:
 
 
 def ask(policy: LearnedPolicy, **request: Any) -> Decision:
-    return decide(policy, DecisionRequest.model_validate(request))
+    decision = decide(policy, DecisionRequest.model_validate(request))
+    assert isinstance(decision, Decision)
+    return decision
 
 
 def named(table: Any, columns: list[str], rows: list[str]) -> dict[str, dict[str, Any]]:
@@ -180,7 +182,10 @@ def test_a_state_that_does_not_fit_the_scenario_is_refused_by_field(
     ("request_", "field"),
     [
         ({}, "give one of state, observation, states or observations"),
-        ({"state": {}, "observation": []}, "give one of state, observation, states or observations"),
+        (
+            {"state": {}, "observation": []},
+            "give one of state, observation, states or observations",
+        ),
         ({"state": {"placement": {"ar": {"bs_1": -1}}}}, "state.placement.ar.bs_1"),
         ({"state": {"placement": {"ar": {"bs_1": 1.5}}}}, "state.placement.ar.bs_1"),
         ({"state": {"placement": {"ar": {"bs_1": 10**9}}}}, "state.placement.ar.bs_1"),

@@ -219,7 +219,14 @@ def test_a_models_metrics_count_requests_errors_latency_and_actions(
     add_version()
     client.post(f"{MODEL}/deploy")
     before = client.get(f"{MODEL}/metrics").json()
-    assert before["serving"] == {"requests": 0, "errors": 0, "latency_ms": None, "actions": {}}
+    assert before["serving"] == {
+        "requests": 0,
+        "decisions": 0,
+        "errors": 0,
+        "latency_ms": None,
+        "actions": {},
+        "drift": None,
+    }
     for _ in range(3):
         client.post(f"{MODEL}/predict", json=STATE)
     client.post(f"{MODEL}/predict", json={"observation": [0.0]})

@@ -19,6 +19,7 @@ MIGRATIONS: tuple[Mapping[str, tuple[str, ...]], ...] = (
     },
     {"aliases": ("model_id",), "api_keys": (), "audit": ("who",)},
     {"answers": ()},
+    {"serving": ()},
 )
 """Steps: collections that come into being or get more indexes, and the fields of those indexes.
 

@@ -14,6 +14,7 @@ from lwmecps_gym.platform.database.documents import Documents, Scalar
 from lwmecps_gym.platform.database.keys import ApiKeys
 from lwmecps_gym.platform.database.records import PAGE, check_limit, document_of
 from lwmecps_gym.platform.database.registry import ModelRegistry
+from lwmecps_gym.platform.database.serving import ServingLog
 from lwmecps_gym.platform.errors import ConflictError, InvalidInputError
 from lwmecps_gym.platform.models import MetricRecord, TaskState, TrainingTask
 
@@ -30,6 +31,7 @@ class Store(ModelRegistry):
     Attributes:
         keys: The keys of the API.
         audit: Who changed what.
+        serving: What was counted while models answered.
         answers: What was answered to creates that may be sent again.
     """
 
@@ -37,6 +39,7 @@ class Store(ModelRegistry):
         super().__init__(documents)
         self.keys = ApiKeys(documents)
         self.audit = AuditLog(documents)
+        self.serving = ServingLog(documents)
         self.answers = Answers(documents)
 
     def ping(self) -> None:

@@ -1,11 +1,11 @@
 """What answers for models: deploy, undeploy, roll back, and ask."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
-from lwmecps_gym.algorithms.decision import Decision, DecisionRequest
+from lwmecps_gym.algorithms.decision_request import Decision, DecisionBatch, DecisionRequest
 from lwmecps_gym.platform.access import Scope
-from lwmecps_gym.platform.errors import ConflictError, InvalidInputError
+from lwmecps_gym.platform.errors import InvalidInputError
 from lwmecps_gym.serve_app.access import needs
 from lwmecps_gym.serve_app.etags import model_matches
 from lwmecps_gym.serve_app.model_views import (
@@ -17,7 +17,7 @@ from lwmecps_gym.serve_app.model_views import (
     page_of,
 )
 from lwmecps_gym.serve_app.problems import documented
-from lwmecps_gym.serve_app.services import CallerName, Services, ServicesDep, json_body
+from lwmecps_gym.serve_app.services import CallerName, ServicesDep, json_body
 
 router = APIRouter()
 
@@ -46,6 +46,7 @@ async def deploy_model(
     deployment = await run_in_threadpool(
         services.store.deploy, model_id, version.version, by=caller, mode=wish.mode
     )
+    services.deployed.forget(model_id)
     return DeploymentView.of(deployment)
 
 
@@ -57,8 +58,9 @@ async def deploy_model(
 @needs(Scope.DEPLOYER)
 async def undeploy_model(model_id: str, services: ServicesDep, caller: CallerName) -> ModelView:
     """Let a model answer no more."""
-    await run_in_threadpool(_answering_version, services, model_id)
+    await services.deployed.answering(model_id)
     await run_in_threadpool(services.store.undeploy, model_id, by=caller)
+    services.deployed.forget(model_id)
     model = await run_in_threadpool(services.store.get_model, model_id)
     return await run_in_threadpool(ModelView.of, services.store, model)
 
@@ -76,6 +78,7 @@ async def roll_back_model(
     version = await run_in_threadpool(services.store.rollback_version, model_id)
     await services.policies.load(model_id, version)
     deployment = await run_in_threadpool(services.store.rollback, model_id, by=caller)
+    services.deployed.forget(model_id)
     return DeploymentView.of(deployment)
 
 
@@ -93,26 +96,16 @@ async def list_deployment_changes(
 @router.post(
     "/{model_id}/predict",
     dependencies=[json_body],
+    response_model=Decision | DecisionBatch,
     responses=documented(400, 404, 409, 413, 415, 422),
 )
 @needs(Scope.VIEWER)
-async def predict(model_id: str, body: DecisionRequest, services: ServicesDep) -> Decision:
-    """Ask a deployed model for a decision."""
-    version = await run_in_threadpool(_answering_version, services, model_id)
-    return await services.policies.predict(model_id, version, body)
+async def predict(model_id: str, body: DecisionRequest, services: ServicesDep) -> Response:
+    """Ask a deployed model for a decision, or for up to 1,024 at once.
 
-
-def _answering_version(services: Services, model_id: str) -> int:
-    """Return the version that answers for a model.
-
-    Raises:
-        NotFoundError: There is no such model.
-        ConflictError: No version of it is deployed.
+    The body holds one of `state`, `observation`, `states` and `observations`; for the last two the
+    answer is a list.
     """
-    version = services.store.deployed_version(model_id)
-    if version is None:
-        services.store.get_model(model_id)
-        raise ConflictError(
-            f"model {model_id!r} is not deployed; POST /api/v1/models/{model_id}/deploy first"
-        )
-    return version
+    version = await services.deployed.answering(model_id)
+    answer = await services.policies.predict(model_id, version, body)
+    return Response(answer.model_dump_json(), media_type="application/json")

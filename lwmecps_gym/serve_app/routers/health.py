@@ -47,7 +47,7 @@ async def read_readiness(services: ServicesDep) -> Readiness:
     """
     parts: dict[str, Awaitable[object]] = {
         "store": run_in_threadpool(services.store.ping),
-        "policy_server": services.policies.total_requests(),
+        "policy_server": services.policies.ping(),
     }
     if services.ping_ray is not None:
         parts["ray"] = run_in_threadpool(services.ping_ray)

@@ -1,6 +1,8 @@
 """Models: list, read, tag, delete, and what was counted for them."""
 
-from fastapi import APIRouter, Response, status
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response, status
 from starlette.concurrency import run_in_threadpool
 
 from lwmecps_gym.platform.access import Scope
@@ -67,15 +69,27 @@ async def delete_model(model_id: str, services: ServicesDep) -> None:
 
 
 @router.get("/{model_id}/metrics", responses=documented(404, 422))
-async def read_model_metrics(model_id: str, services: ServicesDep) -> ModelMetrics:
-    """Read what is known of a model from its training and from answering requests."""
+async def read_model_metrics(
+    model_id: str,
+    services: ServicesDep,
+    version: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=63,
+            description="A number, an alias or `latest`; unset: what is deployed, else the latest.",
+        ),
+    ] = None,
+) -> ModelMetrics:
+    """Read what is known of a version from its training and from answering requests."""
     deployed = await run_in_threadpool(services.store.deployed_version, model_id)
-    version = await run_in_threadpool(services.store.get_version, model_id, deployed)
+    found = await run_in_threadpool(services.store.get_version, model_id, version or deployed)
     return ModelMetrics(
         model_id=model_id,
+        version=found.version,
         deployed_version=deployed,
-        training=version.metrics,
-        serving=await services.policies.statistics(model_id),
+        training=found.metrics,
+        serving=await services.policies.statistics(model_id, found.version),
     )
 
 
