@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lwmecps_gym.algorithms.decision import decide
+from lwmecps_gym.algorithms.decision import Decider, decide
 from lwmecps_gym.algorithms.decision_request import Decision, DecisionRequest
 from lwmecps_gym.algorithms.policy import LearnedPolicy
 from lwmecps_gym.envs.base import PlacementEnv
@@ -265,3 +265,48 @@ def test_a_mask_that_allows_padding_is_refused() -> None:
     ]
     with pytest.raises(InvalidInputError, match="^observation.action_mask: allows action 3"):
         ask(padded, observation=observation)
+
+
+@pytest.mark.parametrize("env", ["lwmecps-v2", "lwmecps-v3"])
+def test_a_batch_is_decided_as_its_parts_are(env: str) -> None:
+    policy = policy_of(network_model(env, "four-stations"))
+    rng = np.random.default_rng(3)
+    states = [
+        {
+            "time_s": 600.0 * i,
+            "placement": named(random_placement(FOUR, rng), NODES, SERVICES),
+            "demand_rps": named(rng.uniform(0, 50, (3, 4)), NODES, SERVICES),
+        }
+        for i in range(9)
+    ]
+    batch = Decider(policy).decide(DecisionRequest.model_validate({"states": states}))
+    single = [ask(policy, state=state) for state in states]
+    assert [d.action for d in batch.decisions] == [d.action for d in single]
+    for one, other in zip(batch.decisions, single, strict=True):
+        assert one.placement == other.placement
+        assert one.effect is not None
+        assert other.effect is not None
+        for name, value in other.effect.model_dump().items():
+            assert getattr(one.effect, name) == pytest.approx(value)
+    seen = {name: values.tolist() for name, values in batch.observation.items()}
+    encoded = [{name: values[i] for name, values in seen.items()} for i in range(9)]
+    again = Decider(policy).decide(DecisionRequest.model_validate({"observations": encoded}))
+    assert [d.description for d in again.decisions] == [d.description for d in single]
+
+
+def test_what_does_not_fit_in_a_batch_is_named_by_its_place(policy: LearnedPolicy) -> None:
+    states = [STATE, {"placement": {"ar": {"nowhere": 1}}}]
+    with pytest.raises(InvalidInputError, match=r"states\[1\]\.placement\.ar: 'nowhere'"):
+        decide(policy, DecisionRequest.model_validate({"states": states}))
+    space = policy.encoding.observation_space
+    good = {"observations": [0.0] * space["observations"].shape[0], "action_mask": []}  # type: ignore[index]
+    good["action_mask"] = [1] * space["action_mask"].shape[0]  # type: ignore[index]
+    for bad, message in (
+        ({**good, "observations": [0.0]}, r"observations\[1\]\.observations: shape \(1,\)"),
+        ({**good, "observations": [2000.0] * len(good["observations"])}, r"\[1\].*bounds"),
+        ({**good, "action_mask": [0] * len(good["action_mask"])}, r"\[1\].*allows no action"),
+        ({**good, "observations": "x"}, r"\[1\]\.observations: not an array"),
+        ([1.0], r"observations\[1\]: want an object"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            decide(policy, DecisionRequest.model_validate({"observations": [good, bad]}))

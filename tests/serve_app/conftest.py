@@ -10,9 +10,10 @@ from fastapi.testclient import TestClient
 
 from lwmecps_gym.algorithms.catalog import prepare
 from lwmecps_gym.algorithms.networks import NetworkConfig, ScoreNetwork, flat_size
+from lwmecps_gym.algorithms.rehearsal import with_profile
 from lwmecps_gym.envs.encoding import make_encoding
 from lwmecps_gym.envs.scenario import load_scenario
-from lwmecps_gym.platform.artifacts import ArtifactStore
+from lwmecps_gym.platform.artifacts import WEIGHTS, ArtifactStore, encode_tensors
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import Store, open_store
 from lwmecps_gym.platform.models import ModelVersion, TrainingTask
@@ -72,6 +73,16 @@ def client(app: FastAPI) -> TestClient:
 @pytest.fixture
 def add_version(tmp_path: Path, store: Store) -> Callable[[], ModelVersion]:
     """Add the next version of the model `untrained`: a fresh network for v2 on `tiny`."""
+    return lambda: _add_version(tmp_path, store, lambda manifest, files, artifacts: manifest)
+
+
+@pytest.fixture
+def add_profiled_version(tmp_path: Path, store: Store) -> Callable[[], ModelVersion]:
+    """The same, with a profile of what it sees."""
+    return lambda: _add_version(tmp_path, store, with_profile)
+
+
+def _add_version(tmp_path: Path, store: Store, complete: Callable[..., Any]) -> ModelVersion:
     artifacts = ArtifactStore(tmp_path / "artifacts")
     scenario = load_scenario("tiny")
     encoding = make_encoding("lwmecps-v2", scenario)
@@ -81,17 +92,15 @@ def add_version(tmp_path: Path, store: Store) -> Callable[[], ModelVersion]:
         hidden=(8,),
     )
 
-    def add() -> ModelVersion:
-        manifest = {
-            "name": "untrained",
-            "env": {"id": "lwmecps-v2", "options": {}},
-            "scenario": scenario.document(),
-            "network": config.model_dump(mode="json"),
-        }
-        tensors = {name: v.numpy() for name, v in ScoreNetwork(config).state_dict().items()}
-        digest = artifacts.put(tensors, manifest)
-        return store.add_version(
-            "untrained", model_type="ppo", task_id=None, digest=digest, metrics={"return": -5.0}
-        )
-
-    return add
+    manifest = {
+        "name": "untrained",
+        "env": {"id": "lwmecps-v2", "options": {}},
+        "scenario": scenario.document(),
+        "network": config.model_dump(mode="json"),
+    }
+    tensors = {name: v.numpy() for name, v in ScoreNetwork(config).state_dict().items()}
+    files = {WEIGHTS: encode_tensors(tensors)}
+    digest = artifacts.put_files(files, complete(manifest, files, artifacts))
+    return store.add_version(
+        "untrained", model_type="ppo", task_id=None, digest=digest, metrics={"return": -5.0}
+    )

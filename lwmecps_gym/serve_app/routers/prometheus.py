@@ -23,7 +23,11 @@ router = APIRouter(tags=["platform"])
 async def scrape(request: Request, services: ServicesDep) -> PlainTextResponse:
     """Read the platform's metrics in the text format of Prometheus."""
     deployments = await run_in_threadpool(services.store.list_deployments)
-    serving = {each.id: await services.policies.statistics(each.id) for each in deployments}
+    serving = {
+        each.model_id: await services.policies.statistics(each.model_id, each.version)
+        for each in deployments
+        if each.version is not None
+    }
     watchers = cast(Feed, request.app.state.feed).watchers
     families = await run_in_threadpool(lambda: list(_platform(services.store, serving, watchers)))
     platform = CollectorRegistry()
