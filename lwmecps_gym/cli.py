@@ -414,6 +414,29 @@ def bench_runner(
     _print_json(result) if as_json else out.print(curves_table(result))
 
 
+@bench_app.command("faults")
+def bench_faults(
+    rounds: Annotated[int, typer.Option(min=1, help="How often something is killed.")] = 30,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Kill parts of a platform at random moments, and count what is lost, done twice or half done.
+
+    Starts `lwmecps serve` in processes and a folder of its own, gives it a small training in each
+    round, and kills -9 a training, a replica, Serve's controller, or everything. Exits with 1 if
+    anything was lost.
+    """
+    from lwmecps_gym.serve_app.faults.bench import bench_faults
+
+    verdict = bench_faults(rounds, seed, lambda text: err.print(text, highlight=False))
+    if as_json:
+        _print_json(verdict.model_dump())
+    else:
+        out.print(", ".join(f"{name} {count}" for name, count in verdict.model_dump().items()))
+    if not verdict.good:
+        raise typer.Exit(1)
+
+
 def _settings() -> Settings:
     """Settings from the environment, once the algorithms that they name are registered."""
     from lwmecps_gym.algorithms.registry import import_algorithms

@@ -17,7 +17,7 @@ COMMANDS = (
     ["demo"], ["serve"], ["train"], ["evaluate"], ["sweep"], ["models"], ["models", "list"],
     ["models", "show"], ["scenarios"], ["scenarios", "list"], ["scenarios", "show"],
     ["scenarios", "validate"], ["watch"],
-    ["bench"], ["bench", "env"], ["bench", "runner"], ["bench", "train"],
+    ["bench"], ["bench", "env"], ["bench", "faults"], ["bench", "runner"], ["bench", "train"],
 )  # fmt: skip
 
 
