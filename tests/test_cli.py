@@ -16,7 +16,7 @@ from lwmecps_gym.envs.scenario import load_scenario
 COMMANDS = (
     ["demo"], ["serve"], ["train"], ["evaluate"], ["sweep"], ["models"], ["models", "list"],
     ["models", "show"], ["scenarios"], ["scenarios", "list"], ["scenarios", "show"],
-    ["scenarios", "validate"], ["watch"],
+    ["scenarios", "validate"], ["watch"], ["benchmark"], ["pretrain"],
     ["bench"], ["bench", "env"], ["bench", "faults"], ["bench", "runner"], ["bench", "train"],
 )  # fmt: skip
 
@@ -89,6 +89,11 @@ WRONG = {
     "unknown scenario to train on": (["train", "--scenario", "moon"], "'moon'"),
     "missing file": (["scenarios", "validate", "no/such.yaml"], "'no/such.yaml'"),
     "unknown policy": (["evaluate", "--scenario", "tiny", "--policy", "best"], "'best'"),
+    "unknown pretrained model": (
+        ["evaluate", "--scenario", "tiny", "--policy", "pretrained:best"], "'best'",
+    ),
+    "unknown recipe": (["pretrain", "best"], "'best'"),
+    "unknown case": (["benchmark", "--case", "moon"], "'moon'"),
     "version that is no number": (
         ["evaluate", "--scenario", "tiny", "--policy", "best:x"], "'best:x'",
     ),

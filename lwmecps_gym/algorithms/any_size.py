@@ -6,6 +6,9 @@ the mean over the services of its node, and the mean over all pairs (exchangeabl
 Hartford et al.: Deep Models of Interactions Across Sets, 2018). Means do not grow with a cluster;
 permuting nodes or services permutes the scores; padding is left out and changes nothing. Without
 moves, which large clusters do not have, the work is S N.
+
+What the catchments say an action is worth is added to its score with a weight of its own: an
+untrained network follows these estimates, at any size, and a training learns when not to.
 """
 
 from collections.abc import Mapping
@@ -27,6 +30,8 @@ FEATURES = PAIR_FEATURES + CATCHMENT_FEATURES, SERVICE_FEATURES, NODE_FEATURES
 """What the network sees of pairs, services and nodes."""
 FITTING = 2
 """Features of pairs that it works out itself."""
+WORTH = 4.0
+"""Weight that what an action is worth, by the catchments, has in its score before any training."""
 
 
 class AnySizeConfig(BaseModel):
@@ -61,6 +66,7 @@ class AnySizeNetwork(nn.Module):
         self.clock_in = nn.Linear(2, width, bias=False)
         self.rounds = nn.ModuleList(Round(width) for _ in range(config.rounds))
         self.pair_out = mlp((width, 2 + 2 * (1 + config.move_rank)), output_gain=0.01)
+        self.worth = nn.Parameter(torch.full((2, 2), WORTH))
         self.nothing_out = mlp((width, width, 1), output_gain=0.01)
         self.value_out = mlp((width, width, 1)) if config.dueling else None
 
@@ -93,6 +99,9 @@ class AnySizeNetwork(nn.Module):
         mask = observations[MASK]
         _, services, nodes, _ = pairs.shape
         place, remove, *move = self.pair_out(pairs).split((1, 1, *2 * (1, self.rank)), dim=-1)
+        worth = squash(observations["catchment"][..., 1:])
+        place = place[..., 0] + worth[..., :2] @ self.worth[0]
+        remove = remove[..., 0] - worth[..., 2:] @ self.worth[1]
         parts = [self.nothing_out(cluster), place.flatten(1), remove.flatten(1)]
         if mask.shape[1] > 1 + 2 * services * nodes:
             leave, leaving, come, coming = move

@@ -185,9 +185,7 @@ def load_policy(directory: Path) -> LearnedPolicy:
         InvalidInputError: the folder does not hold a model that this version understands.
     """
     try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        own = "class" in manifest and not (directory / WEIGHTS).exists()
-        tensors = {} if own else load_file(directory / WEIGHTS)
+        manifest, tensors = read_model(directory)
         return policy_from(manifest, tensors, folder=directory)
     except (
         OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, NotFoundError,
@@ -195,6 +193,13 @@ def load_policy(directory: Path) -> LearnedPolicy:
         raise InvalidInputError(
             f"{directory}: not a model that can be loaded: {type(error).__name__}: {error}"
         ) from error
+
+
+def read_model(directory: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Manifest and weights of an artifact folder; a user's own files are not among them."""
+    manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    own = "class" in manifest and not (directory / WEIGHTS).exists()
+    return manifest, {} if own else load_file(directory / WEIGHTS)
 
 
 def policy_from(

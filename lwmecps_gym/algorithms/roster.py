@@ -1,4 +1,4 @@
-"""Policies by name: heuristics, and model versions of the registry."""
+"""Policies by name: heuristics, model versions of the registry, and models of the package."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ from lwmecps_gym.algorithms.heuristics import (
 )
 from lwmecps_gym.algorithms.optimum.columns import enumerable
 from lwmecps_gym.algorithms.policy import Policy, policy_from
+from lwmecps_gym.algorithms.pretrained import PREFIX, load_pretrained
 from lwmecps_gym.algorithms.registry import import_algorithms
 from lwmecps_gym.envs.cluster import ClusterParams
 from lwmecps_gym.envs.scenario import Scenario
@@ -35,7 +36,7 @@ def find_policies(
 
     Args:
         names: of heuristics, as `NAME` or `NAME:KNOB=VALUE,...`, or of models, as `MODEL_ID` (its
-            latest version) or `MODEL_ID:VERSION`.
+            latest version) or `MODEL_ID:VERSION`; or `pretrained:NAME`, which is in the package.
         scenario: what they play.
         settings: where the models are.
         seed: of the policies that choose at random.
@@ -56,6 +57,8 @@ def _find(name: str, scenario: Scenario, settings: Settings, seed: int) -> Polic
         heuristic = make_heuristic(first, scenario, seed, **_knobs(name, rest))
         heuristic.name = name
         return heuristic
+    if first == PREFIX:
+        return load_pretrained(rest, scenario, seed)
     model_id, number = first, rest
     if number and not number.isdecimal():
         raise InvalidInputError(f"policy {name!r}: the version {number!r} is not a number")

@@ -73,7 +73,12 @@ EDGE_DEGREES = 1.2
 
 
 def edge_scenario(
-    nodes: int, services: int, seed: int = 0, *, episode_steps: int = 1440
+    nodes: int,
+    services: int,
+    seed: int = 0,
+    *,
+    episode_steps: int = 1440,
+    control_interval_s: float = 60,
 ) -> Scenario:
     """Draw a scenario in which placement matters: `four-stations` for any number of nodes.
 
@@ -88,7 +93,8 @@ def edge_scenario(
         nodes: number of nodes, and of sites.
         services: number of services.
         seed: the same seed gives the same scenario.
-        episode_steps: length of an episode, minutes.
+        episode_steps: length of an episode, steps.
+        control_interval_s: length of a step, s.
     """
     rng = np.random.default_rng([seed, nodes, services])
     side = EDGE_DEGREES * np.sqrt(nodes / NODES_PER_SQUARE)
@@ -110,6 +116,7 @@ def edge_scenario(
         {
             "name": f"edge-{nodes}x{services}-{seed}",
             "episode_steps": episode_steps,
+            "control_interval_s": control_interval_s,
             "rtt_base_ms": 2,
             "ms_per_km": 0.4,
             "weights": {"migration": 0.08 / nodes},
@@ -161,9 +168,14 @@ MEMBERS_RANDOMISE = Randomise(
 
 def draw_members(family: ScenarioFamily) -> list[Scenario]:
     """The scenarios of a family."""
+    intervals = family.intervals_s()
     return [
         edge_scenario(
-            nodes, services, 1000 * family.seed + index, episode_steps=family.episode_steps
+            nodes,
+            services,
+            1000 * family.seed + index,
+            episode_steps=family.episode_steps,
+            control_interval_s=intervals[index],
         ).model_copy(update={"randomise": MEMBERS_RANDOMISE})
         for index, (nodes, services) in enumerate(family.sizes())
     ]

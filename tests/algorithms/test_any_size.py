@@ -19,7 +19,7 @@ from lwmecps_gym.algorithms.policy import LearnedPolicy, load_policy, policy_fro
 from lwmecps_gym.algorithms.rl_modules import AnySizeActorCritic, AnySizeQNetwork
 from lwmecps_gym.envs import make_vector_env
 from lwmecps_gym.envs.actions import ActionTable
-from lwmecps_gym.envs.encoding import make_encoding
+from lwmecps_gym.envs.encoding import CATCHMENT_FEATURES, make_encoding
 from lwmecps_gym.envs.generate import edge_scenario
 from lwmecps_gym.envs.scenario import Scenario
 from lwmecps_gym.envs.simulator import ClusterModel
@@ -130,6 +130,23 @@ def test_a_move_is_scored_by_its_source_and_its_target() -> None:
     of_service = found[(table.kind == 3) & (table.service == 1)].reshape(NODES, NODES - 1)
     assert np.ptp(of_service, axis=0).min() > 0  # other sources, other scores
     assert np.ptp(of_service, axis=1).min() > 0
+
+
+def test_an_untrained_network_follows_what_the_catchments_say_an_action_is_worth() -> None:
+    observation = seen(played(edge_scenario(12, SERVICES, seed=1), steps=40), moves=False)
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        found = AnySizeNetwork(AnySizeConfig())(to_tensors(observation)).numpy()
+    column = CATCHMENT_FEATURES.index
+    estimates = observation["catchment"]
+    worth = [estimates[..., column(name)] for name in ("gain", "gain_of_few")]
+    worth += [-estimates[..., column(name)] for name in ("loss", "loss_of_few")]
+    gain, loss = (
+        np.sign(x) * np.log1p(np.abs(x)) for x in (np.stack(worth[:2]), np.stack(worth[2:]))
+    )
+    best = np.concatenate([gain.sum(0).reshape(4, -1), loss.sum(0).reshape(4, -1)], axis=1)
+    best = np.where(observation["action_mask"][:, 1:] == 1, best, -np.inf)
+    assert (found[:, 1:].argmax(1) == best.argmax(1)).all()
 
 
 @pytest.mark.parametrize("nodes", [1, 4, 64])

@@ -48,6 +48,8 @@ def test_one_number_stands_for_both_bounds() -> None:
         ({"nodes": [4, 2]}, "family.*nodes: the lower bound 4 is above 2"),
         ({"nodes": [0, 2]}, "family.nodes.0: .*greater than or equal to 1"),
         ({"nodes": "many"}, "family.nodes"),
+        ({"control_interval_s": [90, 60]}, "control_interval_s: the lower bound 90.0 is above 60"),
+        ({"control_interval_s": 0}, "family.control_interval_s.0: .*greater than or equal to 1"),
         ({"size": 3}, "family.size: Extra inputs"),
     ],
 )
@@ -64,6 +66,15 @@ def test_members_go_through_the_sizes_and_a_seed_repeats_them() -> None:
     assert members == draw_members(family)
     assert members != draw_members(family.model_copy(update={"seed": 1}))
     assert all(member.randomise.node_cpu for member in members)
+
+
+def test_members_spread_their_decisions_from_the_shortest_interval_to_the_longest() -> None:
+    family = ScenarioFamily.model_validate(FAMILY | {"control_interval_s": [60, 960]})
+    members = draw_members(family)
+    assert sorted(m.control_interval_s for m in members) == [60, 120, 240, 480, 960]
+    plain = draw_members(ScenarioFamily.model_validate(FAMILY))
+    for member, same in zip(members, plain, strict=True):
+        assert member == same.model_copy(update={"control_interval_s": member.control_interval_s})
 
 
 def test_every_member_plays_as_it_does_alone_padded_to_the_largest() -> None:
