@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lwmecps_gym.key_commands import keys_app
+from lwmecps_gym.openapi_command import openapi
 from lwmecps_gym.platform.config import Settings, read_settings
 from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
 from lwmecps_gym.platform.models import TrainingTask
@@ -35,6 +36,7 @@ app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(bench_app, name="bench")
 app.add_typer(keys_app, name="keys")
 app.command()(watch)
+app.command()(openapi)
 
 # Files and pipes have no width; tables shall not be cut there.
 out = Console(width=None if sys.stdout.isatty() else 110)

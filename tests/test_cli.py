@@ -17,6 +17,7 @@ COMMANDS = (
     ["demo"], ["serve"], ["train"], ["evaluate"], ["sweep"], ["models"], ["models", "list"],
     ["models", "show"], ["scenarios"], ["scenarios", "list"], ["scenarios", "show"],
     ["scenarios", "validate"], ["watch"], ["benchmark"], ["pretrain"],
+    ["openapi"], ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
     ["bench"], ["bench", "env"], ["bench", "faults"], ["bench", "runner"], ["bench", "train"],
 )  # fmt: skip
 

@@ -37,7 +37,20 @@ class PlainState(BaseModel):
 class DecisionRequest(BaseModel):
     """One state or observation, or a batch of either; a batch is scored in one go."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "state": {
+                        "time_s": 43200,
+                        "placement": {"video": {"bs_1": 1}},
+                        "demand_rps": {"video": {"bs_1": 20, "bs_2": 5}},
+                    }
+                }
+            ]
+        },
+    )
 
     state: PlainState | None = Field(default=None, description="a cluster in plain terms")
     observation: dict[str, Any] | list[Any] | None = Field(

@@ -69,7 +69,21 @@ class Record(BaseModel):
 class TrainingRequest(BaseModel):
     """What a user sends to create a training."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        protected_namespaces=(),
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "edge placement",
+                    "model_type": "ppo",
+                    "parameters": {"learning_rate": 0.002, "discount_factor": 0.99},
+                    "total_episodes": 100,
+                    "scenario": "four-stations",
+                }
+            ]
+        },
+    )
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     model_type: Annotated[str, Field(min_length=1, max_length=100)]

@@ -5,9 +5,8 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
@@ -16,27 +15,16 @@ from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import StoreUnavailableError
 from lwmecps_gym.platform.models import now
 from lwmecps_gym.serve_app import problems
-from lwmecps_gym.serve_app.access import KeyRing, guard
+from lwmecps_gym.serve_app.access import KeyRing
 from lwmecps_gym.serve_app.body_limit import BodyLimit
 from lwmecps_gym.serve_app.feed import Feed
 from lwmecps_gym.serve_app.gate import Gate
 from lwmecps_gym.serve_app.headers import SecurityHeaders
 from lwmecps_gym.serve_app.observing import Observing, RequestMetrics
-from lwmecps_gym.serve_app.openapi import DocumentedApi
-from lwmecps_gym.serve_app.pages import add_docs
 from lwmecps_gym.serve_app.recording import Recording
 from lwmecps_gym.serve_app.request_id import HEADER, RequestId
 from lwmecps_gym.serve_app.route_names import RouteNames
-from lwmecps_gym.serve_app.routers import (
-    audit,
-    catalog,
-    health,
-    live,
-    models,
-    overview,
-    prometheus,
-    training,
-)
+from lwmecps_gym.serve_app.routes import make_routes
 from lwmecps_gym.serve_app.services import Services
 
 RECONCILE_INTERVAL_S = 1.0
@@ -65,25 +53,10 @@ def create_app(services: Services, settings: Settings, behind_serve: bool = Fals
             with suppress(asyncio.CancelledError):
                 await task
 
-    app = DocumentedApi(
-        title="lwmecps-gym",
-        version=version("lwmecps-gym"),
-        summary="Train, store and serve policies that place services on an edge cluster.",
-        lifespan=lifespan,
-        dependencies=[Depends(guard)],
-        docs_url=None,
-        redoc_url=None,
-        responses=problems.documented(500, 503),
-    )
+    app = make_routes(lifespan=lifespan)
     app.state.services = services
     app.state.data_dir = settings.data_dir
     app.state.feed = Feed(services.training)
-    problems.install(app)
-    for router in (training, live, models, overview, catalog, audit):
-        app.include_router(router.router, prefix="/api/v1")
-    for router in (health, prometheus):
-        app.include_router(router.router)
-    add_docs(app)
     app.state.registry = CollectorRegistry()
     ProcessCollector(registry=app.state.registry)
     _add_middleware(app, services, settings)

@@ -19,8 +19,9 @@ from lwmecps_gym.serve_app.views import TrainingDetail
 IfMatch = Annotated[
     str | None,
     Header(
+        alias="If-Match",
         description="The `ETag` that was read: the change is made only if it is still true; `*`: "
-        "if there is anything."
+        "if there is anything.",
     ),
 ]
 

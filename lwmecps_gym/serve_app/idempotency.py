@@ -18,6 +18,7 @@ from lwmecps_gym.serve_app.services import Services
 IdempotencyKey = Annotated[
     str | None,
     Header(
+        alias="Idempotency-Key",
         pattern=r"^[!-~]{1,255}$",
         description="A value of your own, 1 to 255 visible ASCII characters: the same request "
         "under the same key within a day gives the same answer and makes nothing new.",

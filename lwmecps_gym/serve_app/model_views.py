@@ -138,7 +138,9 @@ class AliasRequest(BaseModel):
 class DeployRequest(BaseModel):
     """Which version shall answer, and how."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"version": 1, "mode": "serve"}]}
+    )
 
     version: VersionName | None = Field(default=None, description="Unset: the latest.")
     mode: Literal["serve", "shadow", "act"] = Field(

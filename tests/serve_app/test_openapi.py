@@ -21,6 +21,10 @@ from schemathesis.specs.openapi.checks import (
 from lwmecps_gym.platform.database import Store
 from lwmecps_gym.platform.models import ModelVersion
 from lwmecps_gym.platform.task_run import TaskRun
+from lwmecps_gym.serve_app.reference import render_page
+from lwmecps_gym.serve_app.routes import make_routes
+
+from ..pages import page_of
 
 EXAMPLES = int(os.environ.get("LWMECPS_TEST_EXAMPLES", "3"))
 """Requests for each route, allowed ones and forbidden ones."""
@@ -66,6 +70,26 @@ def ask(operation: APIOperation, mode: GenerationMode, known: dict[str, Any]) ->
     except Exception as error:
         error.add_note(f"at {operation.label}")
         raise
+
+
+def test_the_page_of_routes_is_the_one_that_is_made() -> None:
+    made = render_page(make_routes().openapi())
+    assert page_of("api-reference.md") == made, "lwmecps openapi --page > docs/api-reference.md"
+
+
+def test_the_examples_of_bodies_are_taken(
+    app: FastAPI, add_version: Callable[[], ModelVersion]
+) -> None:
+    add_version()
+    client = TestClient(app)
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    for path, name, status in (
+        ("/api/v1/training", "TrainingRequest", 201),
+        ("/api/v1/models/untrained/deploy", "DeployRequest", 200),
+        ("/api/v1/models/untrained/predict", "DecisionRequest", 200),
+    ):
+        [example] = schemas[name]["examples"]
+        assert client.post(path, json=example).status_code == status, name
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.name.lower())

@@ -28,6 +28,7 @@ router = APIRouter(prefix="/training", tags=["training"])
 LastEventId = Annotated[
     str | None,
     Header(
+        alias="Last-Event-ID",
         pattern=r"^(-1|[0-9]{1,15})\.(-1|[0-9]{1,15})$",
         description="`id` of the last event that arrived; the stream goes on behind it.",
     ),
