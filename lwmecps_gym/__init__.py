@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lwmecps_gym.algorithms.registry import register_algorithm
+    from lwmecps_gym.client import AsyncClient, Client
 
-__all__ = ["__version__", "register_algorithm"]
+__all__ = ["AsyncClient", "Client", "__version__", "register_algorithm"]
 __version__ = "0.1.0"
 
 
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from lwmecps_gym.algorithms.registry import register_algorithm
 
         return register_algorithm
+    if name in ("AsyncClient", "Client"):
+        from lwmecps_gym import client
+
+        return getattr(client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

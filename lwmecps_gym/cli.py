@@ -9,18 +9,28 @@ import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from lwmecps_gym.key_commands import keys_app
-from lwmecps_gym.openapi_command import openapi
+from lwmecps_gym.commands.keys import keys_app
+from lwmecps_gym.commands.models import models_app
+from lwmecps_gym.commands.openapi import openapi
+from lwmecps_gym.commands.tasks import tasks_app
+from lwmecps_gym.commands.terminal import (
+    Json,
+    ScenarioOption,
+    Seed,
+    err,
+    number,
+    out,
+    print_json,
+)
+from lwmecps_gym.commands.train import train
+from lwmecps_gym.commands.watch import watch
 from lwmecps_gym.platform.config import Settings, read_settings
-from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
-from lwmecps_gym.platform.models import TrainingTask
-from lwmecps_gym.watch import watch
+from lwmecps_gym.platform.errors import LwmecpsError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,25 +38,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-models_app = typer.Typer(help="Trained models and their versions.", no_args_is_help=True)
 scenarios_app = typer.Typer(help="Scenarios: list, show, validate.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure speed, and what it must not cost.", no_args_is_help=True)
+app.add_typer(tasks_app, name="tasks")
 app.add_typer(models_app, name="models")
 app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(bench_app, name="bench")
 app.add_typer(keys_app, name="keys")
+app.command()(train)
 app.command()(watch)
 app.command()(openapi)
-
-# Files and pipes have no width; tables shall not be cut there.
-out = Console(width=None if sys.stdout.isatty() else 110)
-err = Console(stderr=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-ScenarioOption = Annotated[
-    str, typer.Option(help="Name of a packaged scenario, or path of a YAML or JSON file.")
-]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 
 
 @app.callback()
@@ -109,79 +110,6 @@ def serve(
 
 
 @app.command()
-def train(
-    algorithm: Annotated[str, typer.Option(help="ppo, dqn, q_learning, or your own.")] = "ppo",
-    scenario: ScenarioOption = "four-stations",
-    total_episodes: Annotated[int, typer.Option(help="Episodes to train.")] = 600,
-    seed: Seed = 0,
-    env: Annotated[
-        str | None, typer.Option(help="lwmecps-v1, -v2 or -v3; default: the algorithm's own.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the model; default: algorithm and scenario.")
-    ] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", help="NAME=VALUE, e.g. learning_rate=0.001; repeatable."),
-    ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TASK_ID",
-            help="Go on with a training that was interrupted, as it was created; "
-            "other options do not count.",
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Train a model and register it as a new version.
-
-    The scenario's name and the parameters are those of the REST API; `lwmecps models list` shows
-    the result, `lwmecps evaluate --policy MODEL_ID` compares it.
-    """
-    from lwmecps_gym.algorithms.runner import resume_here, train_here
-    from lwmecps_gym.envs.scenario import load_scenario
-    from lwmecps_gym.progress import follow
-
-    def begun(task: TrainingTask) -> None:
-        line = f"training {task.id}; if interrupted: lwmecps train --resume {task.id}"
-        err.print(line, highlight=False, soft_wrap=True)
-
-    with follow(err) as show, redirect_stdout(sys.stderr):
-        if resume is not None:
-            task = resume_here(resume, read_settings(), show, begun)
-        else:
-            loaded = load_scenario(scenario)
-            request = {
-                "name": name or f"{algorithm}-{loaded.name}",
-                "model_type": algorithm,
-                "parameters": dict(_name_value(item) for item in parameter or []),
-                "total_episodes": total_episodes,
-                "scenario": loaded.document(),
-                "env": env,
-                "seed": seed,
-            }
-            task = train_here(request, read_settings(), show, begun)
-    result = {
-        "task_id": task.id,
-        "model_id": task.model_id,
-        "version": task.version,
-        "episodes": task.episode,
-        "env_steps": task.env_steps,
-        "env_steps_per_s": task.env_steps_per_s,
-        "return": {"first": task.first_return, "last": task.episode_return},
-    }
-    if as_json:
-        _print_json(result)
-        return
-    out.print(
-        f"model [bold]{task.model_id}[/] version {task.version}: {task.episode} episodes, "
-        f"{task.env_steps:,} steps at {task.env_steps_per_s:,.0f}/s; "
-        f"return {_number(task.first_return)} -> {_number(task.episode_return)}"
-    )
-
-
-@app.command()
 def evaluate(
     scenario: ScenarioOption = "four-stations",
     policy: Annotated[
@@ -230,7 +158,7 @@ def evaluate(
         plot_days(days, plot, f"{loaded.name}, mean of {episodes} episodes", least)
         err.print(f"picture: {plot}")
     if as_json:
-        _print_json(result.model_dump())
+        print_json(result.model_dump())
     else:
         out.print(evaluation_table(result))
 
@@ -266,7 +194,7 @@ def benchmark(
     if markdown is not None:
         markdown.write_text(report.markdown(found), encoding="utf-8")
     if as_json:
-        _print_json(found.model_dump())
+        print_json(found.model_dump())
         return
     for table in report.tables(found):
         out.print(table)
@@ -283,7 +211,7 @@ def pretrain(
     """Make a model that comes with the package anew: train, test, and write its two files."""
     from lwmecps_gym.algorithms.pretrained import load_recipe
     from lwmecps_gym.algorithms.pretrained.promotion import pretrain as make
-    from lwmecps_gym.progress import follow
+    from lwmecps_gym.commands.progress import follow
 
     recipe = load_recipe(name)
     label = Path(name).stem
@@ -291,7 +219,7 @@ def pretrain(
     with follow(err) as show, redirect_stdout(sys.stderr):
         metrics = make(label, recipe, folder, read_settings(), show)
     if as_json:
-        _print_json({"folder": str(folder), "metrics": metrics})
+        print_json({"folder": str(folder), "metrics": metrics})
         return
     for test, cost in metrics.items():
         out.print(f"{test}: {cost:.3f}", highlight=False)
@@ -318,7 +246,7 @@ def sweep(
             on_progress=lambda text: status.update(f"sweep {loaded.name}: {text}"),
         )
     if as_json:
-        _print_json(result.model_dump(mode="json"))
+        print_json(result.model_dump(mode="json"))
         return
     table = Table(title=f"{result.name}: {result.mode} {result.metric}", title_justify="left")
     for column in ("trial", "score", "steps", "parameters", "note"):
@@ -328,7 +256,7 @@ def sweep(
         best = trial.trial_id == result.best.trial_id
         table.add_row(
             f"{trial.trial_id}{' *' if best else ''}",
-            _number(trial.score),
+            number(trial.score),
             f"{trial.env_steps:,}",
             json.dumps(trial.parameters),
             note,
@@ -338,43 +266,6 @@ def sweep(
     out.print(f"best: {result.best.trial_id} {found}", soft_wrap=True)
 
 
-@models_app.command("list")
-def list_models(as_json: Json = False) -> None:
-    """List models and their latest versions."""
-    from lwmecps_gym.platform.database import open_store
-
-    store = open_store(read_settings())
-    models = store.list_models()
-    if as_json:
-        _print_json([model.model_dump(mode="json") for model in models])
-        return
-    table = Table("model", "latest version", "type", "created")
-    for model in models:
-        version = store.get_version(model.id)
-        table.add_row(
-            model.id, str(version.version), version.model_type, f"{version.created_at:%F %R} UTC"
-        )
-    out.print(table if models else "no models yet; `lwmecps train` makes one")
-
-
-@models_app.command("show")
-def show_model(model_id: str, as_json: Json = False) -> None:
-    """Show the versions of a model."""
-    from lwmecps_gym.platform.database import open_store
-
-    versions = open_store(read_settings()).list_versions(model_id)
-    if as_json:
-        _print_json([version.model_dump(mode="json") for version in versions])
-        return
-    table = Table("version", "type", "task", "artifact", "metrics", title=model_id)
-    for version in versions:
-        metrics = ", ".join(f"{name} {value:.4g}" for name, value in version.metrics.items())
-        table.add_row(
-            str(version.version), version.model_type, version.task_id, version.digest[:12], metrics
-        )
-    out.print(table)
-
-
 @scenarios_app.command("list")
 def list_scenarios(as_json: Json = False) -> None:
     """List the scenarios that come with the package."""
@@ -382,7 +273,7 @@ def list_scenarios(as_json: Json = False) -> None:
 
     found = [load_scenario(name) for name in packaged_scenarios()]
     if as_json:
-        _print_json([{"name": item.name, "description": item.description} for item in found])
+        print_json([{"name": item.name, "description": item.description} for item in found])
         return
     table = Table("scenario", "nodes", "services", "sites", "description")
     for item in found:
@@ -396,7 +287,7 @@ def show_scenario(scenario: str) -> None:
     """Print a scenario in full as JSON, its files read into it."""
     from lwmecps_gym.envs.scenario import load_scenario
 
-    _print_json(load_scenario(scenario).document())
+    print_json(load_scenario(scenario).document())
 
 
 @scenarios_app.command("validate")
@@ -411,7 +302,7 @@ def validate_scenario(file: str, as_json: Json = False) -> None:
         part: len(getattr(loaded, part)) for part in ("nodes", "services", "sites")
     }  # fmt: skip
     if as_json:
-        _print_json({"name": loaded.name, "valid": True, **sizes})
+        print_json({"name": loaded.name, "valid": True, **sizes})
     else:
         out.print(f"{file}: valid; " + ", ".join(f"{n} {part}" for part, n in sizes.items()))
 
@@ -427,7 +318,7 @@ def bench_env(
     with err.status("measuring ..."):
         result = bench_environments(runs)
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     table = Table(
         "env", "nodes", "services", "envs", "steps/s", "times SyncVectorEnv",
@@ -461,7 +352,7 @@ def bench_train(
 
     with err.status("starting ...") as status, redirect_stdout(sys.stderr):
         result = bench_training(runs, steps, threads, status.update)
-    _print_json(result) if as_json else out.print(speed_table(result))
+    print_json(result) if as_json else out.print(speed_table(result))
 
 
 @bench_app.command("runner")
@@ -476,7 +367,7 @@ def bench_runner(
 
     with err.status("starting ...") as status, redirect_stdout(sys.stderr):
         result = compare_runners(seeds, iterations, scenario, status.update)
-    _print_json(result) if as_json else out.print(curves_table(result))
+    print_json(result) if as_json else out.print(curves_table(result))
 
 
 @bench_app.command("faults")
@@ -495,7 +386,7 @@ def bench_faults(
 
     verdict = bench_faults(rounds, seed, lambda text: err.print(text, highlight=False))
     if as_json:
-        _print_json(verdict.model_dump())
+        print_json(verdict.model_dump())
     else:
         out.print(", ".join(f"{name} {count}" for name, count in verdict.model_dump().items()))
     if not verdict.good:
@@ -509,24 +400,6 @@ def _settings() -> Settings:
     settings = read_settings()
     import_algorithms(settings.algorithms)
     return settings
-
-
-def _name_value(item: str) -> tuple[str, Any]:
-    name, separator, value = item.partition("=")
-    if not separator or not name:
-        raise InvalidInputError(f"--parameter {item!r}: want NAME=VALUE")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def main() -> None:

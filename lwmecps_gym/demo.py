@@ -1,11 +1,9 @@
 """The whole platform once: train by the API, compare, deploy, ask."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 from rich.console import Console
 
@@ -13,17 +11,16 @@ from lwmecps_gym.algorithms.evaluation import Evaluation, evaluate_policies, eva
 from lwmecps_gym.algorithms.heuristics import HEURISTICS, KubeDefault, mean_demand_at
 from lwmecps_gym.algorithms.plots import plot_days
 from lwmecps_gym.algorithms.roster import find_policies
+from lwmecps_gym.client import Client
+from lwmecps_gym.commands.tasks import wait_for
 from lwmecps_gym.envs.scenario import Scenario, load_scenario
 from lwmecps_gym.platform.config import Settings, read_settings
 from lwmecps_gym.platform.errors import LwmecpsError
-from lwmecps_gym.platform.task_progress import Progress
-from lwmecps_gym.progress import follow
 
 SCENARIO = "four-stations"
 EVALUATED_DAYS = 3
 ASKED_AT_H = 20
 DECISIONS = 12
-POLL_S = 0.5
 
 
 def run_demo(output: Path, episodes: int, console: Console) -> None:
@@ -43,14 +40,14 @@ def run_demo(output: Path, episodes: int, console: Console) -> None:
     scenario = load_scenario(SCENARIO)
     step = _Steps(console)
     step("start the platform: Ray, the API, an embedded store")
-    with running(settings) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as api:
+    with running(settings) as url, Client(url) as platform:
         console.print(f"  {url}/docs")
         step(f"train PPO on {SCENARIO}: POST /api/v1/training")
-        model_id = _train(api, episodes, console)
+        model_id = _train(platform, episodes, console)
         step(f"compare it over {EVALUATED_DAYS} unseen days with what people run today")
         evaluation = _compare(settings, scenario, model_id, output, console)
         step("deploy it and ask it: POST /api/v1/models/.../deploy, .../predict")
-        _ask(api, scenario, model_id, console)
+        _ask(platform, scenario, model_id, console)
     step("done; everything that was started has stopped")
     (output / "evaluation.json").write_text(evaluation.model_dump_json(indent=2))
     data = f"LWMECPS_DATA_DIR={settings.data_dir}"
@@ -77,38 +74,19 @@ class _Steps:
         self._console.print(f"\n[bold]{self._number}. {text}[/]  [dim]({spent:.0f} s)[/]")
 
 
-def _call(api: httpx.Client, method: str, path: str, body: Any = None) -> Any:
-    response = api.request(method, f"/api/v1{path}", json=body)
-    if response.is_error:
-        raise LwmecpsError(f"{method} {path}: {response.status_code} {response.text}")
-    return response.json()
-
-
-def _train(api: httpx.Client, episodes: int, console: Console) -> str:
-    body = {
-        "name": "demo",
-        "model_type": "ppo",
-        "parameters": {"learning_rate": 0.002, "discount_factor": 0.99},
-        "total_episodes": episodes,
-    }
-    console.print(f"  {json.dumps(body)}", soft_wrap=True)
-    task = _call(api, "POST", "/training", body)
-    with follow(console) as show:
-        while True:
-            progress = Progress.model_validate(
-                _call(api, "GET", f"/training/{task['id']}/progress")
-            )
-            show(progress)
-            if progress.state.ended:
-                break
-            time.sleep(POLL_S)
-    if progress.model_id is None:
-        raise LwmecpsError(f"the training failed: {progress.error}")
+def _train(platform: Client, episodes: int, console: Console) -> str:
+    parameters = {"learning_rate": 0.002, "discount_factor": 0.99}
+    console.print(f"  demo: {episodes} episodes, {parameters}", soft_wrap=True)
+    task = platform.training.create("demo", "ppo", episodes, parameters=parameters)
+    task = wait_for(platform, task.id)
+    if task.model_id is None:
+        raise LwmecpsError(f"training {task.id} is {task.state}; {task.error or 'no model'}")
+    progress = platform.training.progress(task.id)
     console.print(
-        f"  model {progress.model_id} version {progress.version}: {progress.env_steps:,} steps in "
+        f"  model {task.model_id} version {task.version}: {task.env_steps:,} steps in "
         f"{progress.elapsed_s:.0f} s"
     )
-    return progress.model_id
+    return task.model_id
 
 
 def _compare(
@@ -129,9 +107,9 @@ def _compare(
     return evaluation
 
 
-def _ask(api: httpx.Client, scenario: Scenario, model_id: str, console: Console) -> None:
+def _ask(platform: Client, scenario: Scenario, model_id: str, console: Console) -> None:
     """Start from kube-scheduler's placement in the evening, and follow the model's advice."""
-    _call(api, "POST", f"/models/{model_id}/deploy")
+    platform.models.deploy(model_id)
     services = [service.name for service in scenario.services]
     nodes = [node.name for node in scenario.nodes]
     sites = [site.name for site in scenario.sites]
@@ -142,23 +120,22 @@ def _ask(api: httpx.Client, scenario: Scenario, model_id: str, console: Console)
         "demand_rps": _named(demand, services, sites),
     }
     console.print(f"  {ASKED_AT_H}:00, pods where kube-scheduler put them: {_say(state)}")
-    first = None
+    effects = []
     for _ in range(DECISIONS):
-        answer = _call(api, "POST", f"/models/{model_id}/predict", {"state": state})
-        first = first or answer
-        if answer["kind"] != "nothing":
+        answer = platform.models.predict(model_id, state)
+        assert answer.effect is not None, "a plain state has one"
+        effects.append(answer.effect)
+        if answer.kind != "nothing":
             console.print(
-                f"  [cyan]{answer['description']}[/]: {answer['effect']['latency_ms_before']:.1f} "
-                f"-> {answer['effect']['latency_ms_after']:.1f} ms"
+                f"  [cyan]{answer.description}[/]: {answer.effect.latency_ms_before:.1f} "
+                f"-> {answer.effect.latency_ms_after:.1f} ms"
             )
-        state["placement"] = answer["placement"]
+        state["placement"] = answer.placement
         state["time_s"] += scenario.control_interval_s
-    assert first is not None
     console.print(
         f"  recommended: {_say(state)}\n"
-        f"  mean latency {first['effect']['latency_ms_before']:.1f} -> "
-        f"{answer['effect']['latency_ms_after']:.1f} ms, a decision takes "
-        f"{answer['decision_ms']:.2f} ms"
+        f"  mean latency {effects[0].latency_ms_before:.1f} -> "
+        f"{effects[-1].latency_ms_after:.1f} ms, a decision takes {answer.decision_ms:.2f} ms"
     )
 
 

@@ -18,6 +18,12 @@ COMMANDS = (
     ["models", "show"], ["scenarios"], ["scenarios", "list"], ["scenarios", "show"],
     ["scenarios", "validate"], ["watch"], ["benchmark"], ["pretrain"],
     ["openapi"], ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
+    *(["models", name] for name in (
+        "alias", "delete", "deploy", "download", "predict", "rollback", "undeploy", "upload",
+    )),
+    *(["tasks", name] for name in (
+        "cancel", "list", "logs", "pause", "resume", "retry", "show", "stop", "watch",
+    )),
     ["bench"], ["bench", "env"], ["bench", "faults"], ["bench", "runner"], ["bench", "train"],
 )  # fmt: skip
 
@@ -41,7 +47,7 @@ Run = Callable[..., Answer]
 @pytest.fixture(autouse=True)
 def own_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Commands keep what they make in a folder of the test's own, and ask no other service."""
-    for name in ("MONGODB_URL", "WANDB_API_KEY", "RAY_ADDRESS"):
+    for name in ("MONGODB_URL", "WANDB_API_KEY", "RAY_ADDRESS", "LWMECPS_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LWMECPS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
@@ -117,6 +123,11 @@ WRONG = {
     "parameter that is no number": (["train", "-p", "learning_rate=abc"], "value 'abc'"),
     "parameter NaN": (["train", "-p", "learning_rate=NaN"], "parameters: learning_rate: "),
     "name too long": (["train", "--name", "x" * 201], "name: "),
+    "training of nobody": (["tasks", "show", "0" * 20], "0" * 20),
+    "state that is none": (["tasks", "list", "--state", "tired"], "'tired'"),
+    "not waiting for oneself": (["train", "--no-watch"], "LWMECPS_URL"),
+    "file that is not there": (["models", "upload", "mine", "no/such.tar"], "no/such.tar"),
+    "model that is not deployed": (["models", "rollback", "mine"], "'mine'"),
 }  # fmt: skip
 
 
@@ -183,7 +194,8 @@ def test_the_console_script_exits_as_it_says() -> None:
     wrong = shell("evaluate", "--scenario", "moon")
     assert (wrong.code, wrong.out) == (2, "")
     assert wrong.err == (
-        "error: no scenario 'moon': neither a file nor one of ['four-stations', 'tiny']\n"
+        "error: no scenario 'moon': neither a file nor one of "
+        "['four-stations', 'testapp-day', 'tiny']\n"
     )
     right = shell("scenarios", "list", "--json")
     assert (right.code, right.err) == (0, "")
@@ -298,7 +310,8 @@ def test_a_model_is_trained_listed_shown_and_compared(run: Run) -> None:
     assert trained.code == 0, trained.err
     document = trained.document
     assert document.keys() == {
-        "task_id", "model_id", "version", "episodes", "env_steps", "env_steps_per_s", "return",
+        "task_id", "state", "model_id", "version", "episodes", "env_steps", "env_steps_per_s",
+        "return",
     }  # fmt: skip
     assert (document["model_id"], document["version"]) == ("edge-table", 1)
     assert document["episodes"] == 64 and document["env_steps"] >= 64 * 288

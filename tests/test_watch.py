@@ -11,8 +11,8 @@ from PIL import Image
 from lwmecps_gym import cli
 from lwmecps_gym.algorithms.evaluation import evaluate_policies
 from lwmecps_gym.algorithms.heuristics import make_heuristic
+from lwmecps_gym.commands.watch import scenes
 from lwmecps_gym.envs.scenario import load_scenario
-from lwmecps_gym.watch import scenes
 
 Watch = Callable[..., int]
 

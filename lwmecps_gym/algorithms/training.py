@@ -13,7 +13,6 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.apis import ValueFunctionAPI
 from ray.tune import register_env
 
-from lwmecps_gym import __version__
 from lwmecps_gym.algorithms.array_env_runner import ArrayEnvRunner
 from lwmecps_gym.algorithms.catalog import validate_parameters
 from lwmecps_gym.algorithms.entries import LOGGED_INFO, Plan, RLlibEntry
@@ -123,8 +122,7 @@ def make_manifest(
         "task_id": task.id,
         "metrics": metrics,
         "versions": {
-            "lwmecps-gym": __version__,
-            **{name: version(name) for name in ("ray", "torch", "numpy", "gymnasium")},
+            name: version(name) for name in ("lwmecps-gym", "ray", "torch", "numpy", "gymnasium")
         },
         "created_at": datetime.now(UTC).isoformat(),
     }

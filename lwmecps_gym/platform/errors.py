@@ -9,7 +9,8 @@
     ├── IllegalActionError      the cluster cannot apply that action        409
     ├── StoreUnavailableError   the database does not answer                503
     ├── QueueFullError          too many trainings wait                     503
-    └── ClusterError            the Kubernetes API refused or did not answer 502
+    ├── ClusterError            the Kubernetes API refused or did not answer 502
+    └── RemoteError             a platform elsewhere refused or did not answer
 
 Every message says what was wrong, where, and what to do about it. The CLI prints it on one line and
 exits with 2; the API answers `application/problem+json` with `status` and `title`.
@@ -82,3 +83,21 @@ class ClusterError(LwmecpsError):
 
     status = 502
     title = "Kubernetes API error"
+
+
+class RemoteError(LwmecpsError):
+    """A platform that a client speaks to refused a call, or did not answer.
+
+    Args:
+        message: what was wrong, where, and what to do about it.
+        status: of the answer.
+        title: of the problem.
+    """
+
+    status = 502
+    title = "Remote platform error"
+
+    def __init__(self, message: str, *, status: int = 502, title: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.title = title or type(self).title

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lwmecps_gym.platform.errors import LwmecpsError
+from lwmecps_gym.platform.errors import LwmecpsError, RemoteError
 from lwmecps_gym.platform.logs import request_id_var
 from lwmecps_gym.platform.models import slug
 
@@ -80,6 +80,11 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def problem_type(title: str) -> str:
+    """The `type` of problems with this title."""
+    return f"{TYPE_PREFIX}{slug(title)}"
+
+
 def problem(
     request_path: str,
     status: int,
@@ -91,7 +96,7 @@ def problem(
 ) -> ProblemResponse:
     """Build the response for a problem met at `request_path`."""
     content = Problem(
-        type=f"{TYPE_PREFIX}{slug(title)}",
+        type=problem_type(title),
         title=title,
         status=status,
         detail=detail,
@@ -118,7 +123,8 @@ def kinds() -> set[str]:
     while families:
         family = families.pop()
         families += family.__subclasses__()
-        titles.add(family.title)
+        if family is not RemoteError:  # that is a client's
+            titles.add(family.title)
     titles |= {status.phrase for status in _OWN_STATUSES}
     return {slug(title) for title in titles}
 

@@ -1,10 +1,13 @@
 """What the tests of the API share: the application over real parts."""
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -104,3 +107,16 @@ def _add_version(tmp_path: Path, store: Store, complete: Callable[..., Any]) -> 
     return store.add_version(
         "untrained", model_type="ppo", task_id=None, digest=digest, metrics={"return": -5.0}
     )
+
+
+@pytest.fixture
+def url(app: FastAPI) -> Iterator[str]:
+    """A real server of the application."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()

@@ -4,12 +4,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-
-from lwmecps_gym import __version__
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -23,7 +22,7 @@ class Kept:
     """
 
     def __init__(self, root: Path, fresh: bool = False) -> None:
-        self._root = root / __version__
+        self._root = root / version("lwmecps-gym")
         self._fresh = fresh
         self._seen: set[Path] = set()
 

@@ -1,6 +1,7 @@
 """What a benchmark found: means over seeds with 95 % intervals, as JSON, tables and Markdown."""
 
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,7 +9,6 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from scipy import stats
 
-from lwmecps_gym import __version__
 from lwmecps_gym.algorithms.benchmark.cases import Case
 
 LEVEL = 0.95
@@ -81,7 +81,7 @@ ESTIMATED = (
 
 def summarise(found: Iterable[tuple[Case, Sequence[Run]]]) -> Report:
     """Sum the runs of cases up."""
-    return Report(version=__version__, cases=[_case(case, runs) for case, runs in found])
+    return Report(version=version("lwmecps-gym"), cases=[_case(case, runs) for case, runs in found])
 
 
 def _case(case: Case, runs: Sequence[Run]) -> CaseReport:

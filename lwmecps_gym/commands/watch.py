@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from lwmecps_gym.commands.terminal import ScenarioOption, Seed, err
 from lwmecps_gym.platform.config import read_settings
 from lwmecps_gym.platform.errors import InvalidInputError
 
@@ -23,13 +23,11 @@ GIF_COLOURS = 128
 
 
 def watch(
-    scenario: Annotated[
-        str, typer.Option(help="Name of a packaged scenario, or path of a YAML or JSON file.")
-    ] = "four-stations",
+    scenario: ScenarioOption = "four-stations",
     policy: Annotated[
         str, typer.Option(help="A heuristic, or MODEL_ID[:VERSION].")
     ] = "greedy_cost",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
+    seed: Seed = 1,
     start: Annotated[float, typer.Option(min=0, max=24, help="Hour of the day to begin at.")] = 0.0,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps to play; default, and most: an episode.")
@@ -63,11 +61,11 @@ def watch(
                 view.show(scene)
         view.close()
         return
-    with Console(stderr=True).status("playing ..."):
+    with err.status("playing ..."):
         frames = min(MOST_FRAMES, last + 1) if save.suffix == ".gif" else 1
         shown = [last - last * k // max(frames - 1, 1) for k in reversed(range(frames))]
         write(save, loaded, scenes(loaded, player, seed, start, shown), speed)
-    Console(stderr=True).print(f"picture: {save}", soft_wrap=True, highlight=False)
+    err.print(f"picture: {save}", soft_wrap=True, highlight=False)
 
 
 def scenes(

@@ -1,23 +1,20 @@
 """`lwmecps keys`: make, list and revoke the keys of the API, in the store itself."""
 
 import getpass
-import json
 import sys
 from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from lwmecps_gym.commands.terminal import Json, err, out, print_json
 from lwmecps_gym.platform.access import ApiKey, AuditEntry, Scope, issue_key, parse_lifetime
 from lwmecps_gym.platform.config import read_settings
 from lwmecps_gym.platform.database import Store, open_store
 from lwmecps_gym.platform.models import new_id, now
 
 keys_app = typer.Typer(help="Keys of the API: create, list, revoke.", no_args_is_help=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 @keys_app.command("create")
@@ -38,10 +35,10 @@ def create_key(
     store.keys.add(key)
     _record(store, "create", key)
     if as_json:
-        _print_json({**_shown(key), "key": text})
+        print_json({**_shown(key), "key": text})
         return
     sys.stdout.write(f"{text}\n")
-    Console(stderr=True).print(
+    err.print(
         f"key {key.id} ({key.name}, {key.scope}); it is not shown again. "
         "Send it as the header  Authorization: Bearer KEY",
         highlight=False,
@@ -53,7 +50,7 @@ def list_keys(as_json: Json = False) -> None:
     """List all keys, those that are revoked too; never the keys themselves."""
     keys = open_store(read_settings()).keys.list()
     if as_json:
-        _print_json([_shown(key) for key in keys])
+        print_json([_shown(key) for key in keys])
         return
     table = Table("id", "name", "scope", "created", "expires", "state")
     for key in keys:
@@ -61,8 +58,7 @@ def list_keys(as_json: Json = False) -> None:
         table.add_row(
             key.id, key.name, key.scope, _day(key.created_at), _day(key.expires_at), state
         )
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    console.print(table if keys else "no keys yet; `lwmecps keys create` makes one")
+    out.print(table if keys else "no keys yet; `lwmecps keys create` makes one")
 
 
 @keys_app.command("revoke")
@@ -75,9 +71,9 @@ def revoke_key(
     key = store.keys.revoke(key_id, now())
     _record(store, "revoke", key)
     if as_json:
-        _print_json(_shown(key))
+        print_json(_shown(key))
     else:
-        Console().print(f"revoked: {key.id} ({key.name})", highlight=False)
+        out.print(f"revoked: {key.id} ({key.name})", highlight=False)
 
 
 def _record(store: Store, verb: str, key: ApiKey) -> None:
@@ -101,7 +97,3 @@ def _shown(key: ApiKey) -> dict[str, object]:
 
 def _day(time: datetime | None) -> str:
     return "never" if time is None else f"{time:%F %R} UTC"
-
-
-def _print_json(document: object) -> None:
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")

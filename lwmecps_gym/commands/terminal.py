@@ -1,0 +1,29 @@
+"""What all commands write with: results on stdout, everything else on stderr."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+# Files and pipes have no width; tables shall not be cut there.
+out = Console(width=None if sys.stdout.isatty() else 110)
+err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+ScenarioOption = Annotated[
+    str, typer.Option(help="Name of a packaged scenario, or path of a YAML or JSON file.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+
+
+def print_json(document: Any) -> None:
+    """Print a document as the only thing on stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def number(value: float | None) -> str:
+    """A number as tables show it; - for none."""
+    return "-" if value is None else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
