@@ -114,6 +114,11 @@ class TaskRun:
         return self._task
 
     @property
+    def alive(self) -> bool:
+        """False once the task was ended, or this attempt is known to be over."""
+        return not self._over.is_set() and self._refusal is None
+
+    @property
     def spent_s(self) -> float:
         """Time spent on what the training is by now, s: without lost work and pauses."""
         return self._spent_before + (self._clock() - self._begun_at).total_seconds()
@@ -271,7 +276,7 @@ class TaskRun:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if self._over.is_set() or self._refusal is not None:
+            if not self.alive:
                 return
             if error is None:
                 self.fail("The training ended without a model version.")
