@@ -33,6 +33,11 @@ def start_ray() -> None:
     hush_ray()
 
 
+def ray_alive() -> bool:
+    """Whether any node of Ray still works."""
+    return any(node["Alive"] for node in ray.nodes())
+
+
 def hush_ray() -> None:
     """Let Ray's loggers tell errors alone: it warns of its own deprecated parts."""
     for name in ("ray", "ray.rllib", "ray.serve", "ray.tune"):

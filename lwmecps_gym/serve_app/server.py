@@ -10,13 +10,15 @@ from contextlib import ExitStack, contextmanager
 
 import httpx
 
-from lwmecps_gym.algorithms.ray_session import ray_running
+from lwmecps_gym.algorithms.ray_session import ray_alive, ray_running
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import open_store
 from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
 from lwmecps_gym.serve_app.gate import is_loopback
 
 READY_TIMEOUT_S = 60.0
+LOOK_S = 5.0
+"""Time between two looks whether Ray is alive, s."""
 APP_NAME = "lwmecps"
 
 
@@ -49,7 +51,8 @@ def running(settings: Settings, host: str = "127.0.0.1", port: int = 0) -> Itera
             # Where Ray ends anyway this is left out: Serve's controller would be reported as lost.
             started.callback(serve.shutdown)
         serve.run(application(settings), name=APP_NAME)
-        started.callback(serve.delete, APP_NAME)
+        # Of a Ray that has died it would be asked forever.
+        started.callback(lambda: serve.delete(APP_NAME) if ray_alive() else None)
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         _wait_until_ready(url)
         yield url
@@ -69,7 +72,7 @@ def serve_forever(
     Raises:
         InvalidInputError: The host or port cannot be used.
         StoreUnavailableError: The store does not answer.
-        LwmecpsError: The API was not ready in time.
+        LwmecpsError: The API was not ready in time, or Ray died.
     """
     stopping = threading.Event()
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -78,7 +81,12 @@ def serve_forever(
         previous = [signal.signal(number, lambda *_: stopping.set()) for number in signals]
         try:
             ready(url)
-            stopping.wait()
+            while not stopping.wait(LOOK_S):
+                if not ray_alive():
+                    raise LwmecpsError(
+                        "Ray has died, and the platform with it; start it again: what was accepted "
+                        "is in the store, and trainings go on from their last checkpoints"
+                    )
         finally:
             for number, handler in zip(signals, previous, strict=True):
                 signal.signal(number, handler)

@@ -1,6 +1,7 @@
 """A platform in a process of its own, parts of which are killed; it kills nothing else."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -61,8 +62,7 @@ class Victim:
         Raises:
             LwmecpsError: It ended, or was not ready in time; the message has its last words.
         """
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = _free_port()
         command = [sys.executable, "-m", "lwmecps_gym.cli", "serve", "--port", str(port)]
         with (self._folder / "serve.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -124,6 +124,14 @@ class Victim:
             except (psutil.NoSuchProcess, ProcessLookupError, PermissionError):
                 continue
         return found
+
+
+def _free_port() -> int:
+    """A port that is free, and that nobody gets by asking for any: Ray does, while it starts."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _title(process: psutil.Process) -> str:
