@@ -17,9 +17,10 @@ from lwmecps_gym.algorithms.benchmark.cases import (
 )
 from lwmecps_gym.algorithms.benchmark.kept import Kept
 from lwmecps_gym.algorithms.benchmark.report import Estimate, estimate, markdown, tables
-from lwmecps_gym.algorithms.benchmark.runs import run_benchmark
+from lwmecps_gym.algorithms.benchmark.runs import find_floor, run_benchmark
 from lwmecps_gym.algorithms.evaluation import evaluate_policies
 from lwmecps_gym.algorithms.heuristics import make_heuristic
+from lwmecps_gym.algorithms.optimum.floor import measure_floor
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import NotFoundError
 
@@ -28,7 +29,7 @@ from .clusters import changed
 SHORT = changed("tiny", episode_steps=24, control_interval_s=3600)
 CASE = Case(
     "short", lambda seed: SHORT, seeds=2, days=2, policies=("static", "greedy_cost"),
-    bound=True, clairvoyant=True,
+    clairvoyant=True, bound_every=1,
 )  # fmt: skip
 
 
@@ -50,6 +51,15 @@ def test_a_line_is_the_mean_over_seeds_of_what_an_evaluation_says(settings: Sett
     half = stats.t.ppf(0.975, 1) * np.std(costs, ddof=1) / 2**0.5
     assert cost.high == pytest.approx(np.mean(costs) + half)
     assert 0 <= found.lines[0].gap_to_clairvoyant.mean < found.lines[0].gap_to_bound.mean
+
+
+def test_the_floor_is_that_of_an_evaluation_and_its_bound_may_be_found_for_some_steps() -> None:
+    found, known = find_floor(CASE, SHORT, 5), measure_floor(SHORT, 2, 5)
+    assert found.bound == pytest.approx(known.bound.mean()) and found.exact
+    assert known.clairvoyant is not None
+    assert found.clairvoyant == pytest.approx(known.clairvoyant.mean())
+    some = find_floor(replace(CASE, bound_every=8, clairvoyant=False), SHORT, 5)
+    assert some.bound == pytest.approx(known.bound[::8].mean()) and some.clairvoyant is None
 
 
 def test_a_second_call_measures_nothing_and_a_fresh_one_everything(settings: Settings) -> None:
@@ -87,7 +97,7 @@ def test_a_half_written_result_is_measured_anew(settings: Settings, tmp_path: Pa
 @pytest.mark.filterwarnings("ignore:.*Overriding environment rllib-single-agent-env-v0")
 def test_what_is_trained_is_trained_once(ray_session: None, settings: Settings) -> None:
     trained = Trained("q_learning", 4, seeds=1, parameters=(("num_envs", 2),))
-    case = replace(CASE, policies=(), trained=(trained,), bound=False)
+    case = replace(CASE, policies=(), trained=(trained,), bound_every=None)
     said: list[str] = []
     (found,) = run_benchmark([case], settings, said.append).cases
     assert [(line.policy, line.seeds) for line in found.lines] == [("q_learning (4 ep.)", 2)]

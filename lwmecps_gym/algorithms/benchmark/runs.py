@@ -2,18 +2,23 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from pydantic import BaseModel
 
 from lwmecps_gym.algorithms.benchmark.cases import TEST_SEED, Case, Trained
 from lwmecps_gym.algorithms.benchmark.kept import Kept
 from lwmecps_gym.algorithms.benchmark.report import Report, Run, summarise
 from lwmecps_gym.algorithms.evaluation import evaluate_policies
-from lwmecps_gym.algorithms.optimum.floor import measure_floor
+from lwmecps_gym.algorithms.optimum.bound import bound
+from lwmecps_gym.algorithms.optimum.clairvoyant import clairvoyant
+from lwmecps_gym.algorithms.optimum.solver import Solver
+from lwmecps_gym.algorithms.optimum.trace import record
 from lwmecps_gym.algorithms.pretrained import PREFIX, pretrained_digest
 from lwmecps_gym.algorithms.roster import find_policies
 from lwmecps_gym.envs.scenario import Scenario
+from lwmecps_gym.envs.simulator import ClusterModel
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import open_store
 from lwmecps_gym.platform.errors import NotFoundError
@@ -36,6 +41,27 @@ class FloorCosts(BaseModel):
     bound: float
     exact: bool
     clairvoyant: float | None
+
+
+def find_floor(case: Case, scenario: Scenario, seed: int) -> FloorCosts:
+    """What the days of a case cost at best; the bound is a mean over the steps it is found for."""
+    solver = Solver(scenario)
+    model = ClusterModel(scenario, case.days)
+    model.reset({i: np.random.default_rng([seed, i]) for i in range(case.days)})
+    least, exact, known = [], True, []
+    for trace in record(model):
+        shown = slice(None, None, case.bound_every)
+        part = replace(trace, demand=trace.demand[shown], node_up=trace.node_up[shown])
+        found = bound(solver, part)
+        least.append(found.mean)
+        exact &= found.exact
+        if case.clairvoyant:
+            known.append(clairvoyant(solver, trace).cost)
+    return FloorCosts(
+        bound=float(np.mean(least)),
+        exact=exact,
+        clairvoyant=float(np.mean(known)) if known else None,
+    )
 
 
 def run_benchmark(
@@ -74,7 +100,7 @@ class _Benchmark:
         runs = []
         for seed in range(case.seeds):
             scenario = case.draw(seed)
-            floor = self._floor(case, scenario, seed) if case.bound else None
+            floor = self._floor(case, scenario, seed) if case.bound_every else None
             runs += [
                 self._run(case, scenario, seed, player, floor)
                 for player in self._players(case, scenario, seed)
@@ -126,15 +152,10 @@ class _Benchmark:
     def _floor(self, case: Case, scenario: Scenario, seed: int) -> FloorCosts:
         def measure() -> FloorCosts:
             self._say(f"{case.name}, seed {seed}: the floor ...")
-            found = measure_floor(scenario, case.days, TEST_SEED + seed, plan=case.clairvoyant)
-            known = found.clairvoyant
-            return FloorCosts(
-                bound=float(found.bound.mean()),
-                exact=found.exact,
-                clairvoyant=None if known is None else float(known.mean()),
-            )
+            return find_floor(case, scenario, TEST_SEED + seed)
 
-        what = self._days(case, scenario, seed) | {"clairvoyant": case.clairvoyant}
+        what = self._days(case, scenario, seed)
+        what |= {"clairvoyant": case.clairvoyant, "bound_every": case.bound_every}
         return self._kept.get(FloorCosts, f"{case.name}-{seed}-floor", what, measure)
 
     def _train(self, case: Case, trained: Trained, scenario: Scenario, seed: int) -> TrainedModel:
