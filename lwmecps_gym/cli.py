@@ -14,9 +14,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from lwmecps_gym.commands.comparison import benchmark
 from lwmecps_gym.commands.keys import keys_app
 from lwmecps_gym.commands.models import models_app
 from lwmecps_gym.commands.openapi import openapi
+from lwmecps_gym.commands.pretrain import pretrain
 from lwmecps_gym.commands.tasks import tasks_app
 from lwmecps_gym.commands.terminal import (
     Json,
@@ -48,6 +50,8 @@ app.add_typer(keys_app, name="keys")
 app.command()(train)
 app.command()(watch)
 app.command()(openapi)
+app.command()(benchmark)
+app.command()(pretrain)
 
 
 @app.callback()
@@ -161,69 +165,6 @@ def evaluate(
         print_json(result.model_dump())
     else:
         out.print(evaluation_table(result))
-
-
-@app.command()
-def benchmark(
-    full: Annotated[
-        bool, typer.Option("--full/--quick", help="Ten seeds and whole trainings: hours.")
-    ] = False,
-    case: Annotated[
-        list[str] | None, typer.Option(help="Case to play, repeatable; default: all.")
-    ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Write the tables into a Markdown file, too.")
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option(help="Measure anew what an earlier call has measured.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Compare all algorithms and heuristics over seeds: one command, all tables.
-
-    Results and models are kept in the data folder: a second call takes them from there, and one
-    that was interrupted goes on.
-    """
-    from lwmecps_gym.algorithms.benchmark import report
-    from lwmecps_gym.algorithms.benchmark.cases import choose, full_cases, quick_cases
-    from lwmecps_gym.algorithms.benchmark.runs import run_benchmark
-
-    cases = choose(full_cases() if full else quick_cases(), case or [])
-    with err.status("starting ...") as status, redirect_stdout(sys.stderr):
-        found = run_benchmark(cases, read_settings(), status.update, fresh=fresh)
-    if markdown is not None:
-        markdown.write_text(report.markdown(found), encoding="utf-8")
-    if as_json:
-        print_json(found.model_dump())
-        return
-    for table in report.tables(found):
-        out.print(table)
-
-
-@app.command()
-def pretrain(
-    name: Annotated[str, typer.Argument(help="A model of the package, or a recipe's YAML file.")],
-    output: Annotated[
-        Path | None, typer.Option(help="Folder of the result; default: pretrained/NAME.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Make a model that comes with the package anew: train, test, and write its two files."""
-    from lwmecps_gym.algorithms.pretrained import load_recipe
-    from lwmecps_gym.algorithms.pretrained.promotion import pretrain as make
-    from lwmecps_gym.commands.progress import follow
-
-    recipe = load_recipe(name)
-    label = Path(name).stem
-    folder = output or Path("pretrained") / label
-    with follow(err) as show, redirect_stdout(sys.stderr):
-        metrics = make(label, recipe, folder, read_settings(), show)
-    if as_json:
-        print_json({"folder": str(folder), "metrics": metrics})
-        return
-    for test, cost in metrics.items():
-        out.print(f"{test}: {cost:.3f}", highlight=False)
-    out.print(f"written to {folder}", soft_wrap=True)
 
 
 @app.command()

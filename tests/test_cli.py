@@ -15,8 +15,8 @@ from lwmecps_gym.envs.scenario import load_scenario
 
 COMMANDS = (
     ["demo"], ["serve"], ["train"], ["evaluate"], ["sweep"], ["models"], ["models", "list"],
-    ["models", "show"], ["scenarios"], ["scenarios", "list"], ["scenarios", "show"],
-    ["scenarios", "validate"], ["watch"], ["benchmark"], ["pretrain"],
+    ["models", "show"], ["models", "add"], ["scenarios"], ["scenarios", "list"],
+    ["scenarios", "show"], ["scenarios", "validate"], ["watch"], ["benchmark"], ["pretrain"],
     ["openapi"], ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
     *(["models", name] for name in (
         "alias", "delete", "deploy", "download", "predict", "rollback", "undeploy", "upload",
@@ -99,6 +99,7 @@ WRONG = {
     "unknown pretrained model": (
         ["evaluate", "--scenario", "tiny", "--policy", "pretrained:best"], "'best'",
     ),
+    "unknown model of the package": (["models", "add", "best"], "'best'"),
     "unknown recipe": (["pretrain", "best"], "'best'"),
     "unknown case": (["benchmark", "--case", "moon"], "'moon'"),
     "version that is no number": (

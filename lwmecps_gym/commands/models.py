@@ -150,6 +150,20 @@ def upload_version(
     _print(version.model_dump(mode="json"), as_json, "{model_id} version {version}")
 
 
+@models_app.command("add")
+def add_model(
+    name: Annotated[str, typer.Argument(help="A model of the package, as pretrained:NAME has it.")],
+    as_json: Json = False,
+) -> None:
+    """Register a model that comes with the package, to deploy it and ask it for decisions."""
+    from lwmecps_gym.algorithms.pretrained import pack_pretrained
+
+    content = pack_pretrained(name)
+    with connect() as platform:
+        version = platform.models.upload(name, content)
+    _print(version.model_dump(mode="json"), as_json, "{model_id} version {version}")
+
+
 @models_app.command("delete")
 def delete_model(
     model_id: ModelId,

@@ -1,6 +1,7 @@
 """The models of the package load, decide legally, beat a plan, and can be made anew."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,17 @@ from lwmecps_gym.algorithms.policy import policy_from, read_model
 from lwmecps_gym.algorithms.pretrained import (
     Recipe,
     load_recipe,
+    pack_pretrained,
     pretrained_folder,
     pretrained_names,
 )
 from lwmecps_gym.algorithms.pretrained.promotion import TEST_SEED, pretrain, promote
 from lwmecps_gym.algorithms.roster import find_policies
+from lwmecps_gym.algorithms.uploads import add_upload
 from lwmecps_gym.envs.generate import edge_scenario
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.envs.simulator import ClusterModel
+from lwmecps_gym.platform.artifacts import ArtifactStore
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import open_store
 from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError, NotFoundError
@@ -87,6 +91,21 @@ def test_a_name_that_no_model_has_is_refused_with_those_that_there_are(
 ) -> None:
     with pytest.raises(NotFoundError, match="no pretrained model .*ppo-any-size"):
         find_policies([f"pretrained:{name}"], load_scenario("tiny"), settings)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_registered_as_a_version_that_plays_the_same(
+    name: str, settings: Settings
+) -> None:
+    store = open_store(settings)
+    artifacts = ArtifactStore(settings.data_dir / "artifacts")
+    version = add_upload(store, artifacts, name, BytesIO(pack_pretrained(name)))
+    store.close()
+    assert (version.model_id, version.version, version.task_id) == (name, 1, None)
+    scenario = load_scenario("four-stations").model_copy(update={"episode_steps": 20})
+    policies = find_policies([name, f"pretrained:{name}"], scenario, settings)
+    registered, packaged = evaluate_policies(scenario, policies, 1, 0)[0].rows
+    assert registered.policy == f"{name}:1" and registered.cost == packaged.cost
 
 
 def recipe(**changes: object) -> Recipe:

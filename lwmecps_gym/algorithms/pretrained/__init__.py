@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lwmecps_gym.algorithms.policy import LearnedPolicy, policy_from, read_model
 from lwmecps_gym.envs.scenario import Scenario
 from lwmecps_gym.envs.workload_config import describe_errors
-from lwmecps_gym.platform.artifacts import MANIFEST
+from lwmecps_gym.platform.artifacts import MANIFEST, WEIGHTS
 from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError
+from lwmecps_gym.platform.model_archive import pack
 
 PREFIX = "pretrained"
 """`pretrained:NAME` is a policy's name."""
@@ -91,6 +92,12 @@ def pretrained_folder(name: str) -> Path:
 def pretrained_digest(name: str) -> str:
     """The hash that stands for a model, of its manifest; NotFoundError: there is none."""
     return hashlib.sha256((pretrained_folder(name) / MANIFEST).read_bytes()).hexdigest()
+
+
+def pack_pretrained(name: str) -> bytes:
+    """A model as one file, to be uploaded to a platform; NotFoundError: there is none."""
+    folder = pretrained_folder(name)
+    return pack({file: (folder / file).read_bytes() for file in (MANIFEST, WEIGHTS)})
 
 
 def load_pretrained(name: str, scenario: Scenario, seed: int = 0) -> LearnedPolicy:
