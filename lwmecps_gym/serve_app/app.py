@@ -12,6 +12,7 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from lwmecps_gym.platform.config import Settings
+from lwmecps_gym.serve_app.limits import MAX_REQUESTS
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -44,7 +45,7 @@ def application(settings: Settings) -> Application:
         max_ongoing_requests=100,
         graceful_shutdown_wait_loop_s=0.5,
     )
-    api = deploy(serve.ingress()(Api))
+    api = deploy(serve.ingress()(Api)).options(max_ongoing_requests=MAX_REQUESTS)
     return api.bind(settings, deploy(PolicyServer).bind(settings))
 
 

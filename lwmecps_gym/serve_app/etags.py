@@ -12,7 +12,7 @@ from fastapi import Depends, Header, HTTPException, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from lwmecps_gym.serve_app.model_views import ModelView
+from lwmecps_gym.serve_app.model_views import ModelView, VersionView
 from lwmecps_gym.serve_app.services import Services, ServicesDep
 from lwmecps_gym.serve_app.views import TrainingDetail
 
@@ -26,7 +26,7 @@ IfMatch = Annotated[
 ]
 
 
-def tag(response: Response, view: BaseModel) -> None:
+def put_etag(response: Response, view: BaseModel) -> None:
     """Put the tag of what is shown on its answer."""
     response.headers["ETag"] = _tag_of(view)
 
@@ -43,13 +43,28 @@ async def _model_matches(model_id: str, services: ServicesDep, if_match: IfMatch
         _check(if_match, view, f"model {model_id!r}")
 
 
+async def _version_matches(
+    model_id: str, version: str, services: ServicesDep, if_match: IfMatch = None
+) -> None:
+    if if_match is not None:
+        view = await run_in_threadpool(_shown_version, services, model_id, version)
+        _check(if_match, view, f"version {version} of model {model_id!r}")
+
+
 training_matches = Depends(_training_matches)
 model_matches = Depends(_model_matches)
-"""Dependencies of routes that change a training, or a model; 412 unless `If-Match` is true."""
+version_matches = Depends(_version_matches)
+"""Dependencies of routes that change a training, a model, or a version of one: 412 unless what
+`If-Match` names is still true."""
 
 
 def _shown_model(services: Services, model_id: str) -> ModelView:
     return ModelView.of(services.store, services.store.get_model(model_id))
+
+
+def _shown_version(services: Services, model_id: str, version: str) -> VersionView:
+    found = services.store.get_version(model_id, version)
+    return VersionView.of(found, services.store.alias_versions(model_id))
 
 
 def _check(if_match: str, view: BaseModel, what: str) -> None:

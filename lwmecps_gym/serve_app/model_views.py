@@ -1,10 +1,9 @@
 """What the API shows of models, versions, aliases and deployments, and what it takes for them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal, Self, TypeVar
 
-from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from lwmecps_gym.platform.database import Store
@@ -17,6 +16,7 @@ from lwmecps_gym.platform.models import (
     ModelVersion,
     Tags,
 )
+from lwmecps_gym.serve_app.paging import NextCursor
 from lwmecps_gym.serve_app.statistics import ServingStatistics
 from lwmecps_gym.serve_app.views import View
 
@@ -27,8 +27,6 @@ VersionName = Annotated[
     Number | Annotated[str, Field(min_length=1, max_length=63)],
     Field(description="A version's number, an alias, or `latest`.", examples=[3, "champion"]),
 ]
-PageSize = Annotated[int, Query(ge=1, le=500)]
-NEXT_CURSOR = Field(description="Send it as `cursor` for the next page; null: end.")
 
 
 class ModelView(View):
@@ -56,7 +54,7 @@ class ModelList(BaseModel):
     """One page of models, by id."""
 
     items: list[ModelView]
-    next_cursor: str | None = NEXT_CURSOR
+    next_cursor: NextCursor
 
 
 class VersionView(View):
@@ -89,7 +87,7 @@ class VersionList(BaseModel):
     """One page of a model's versions, oldest first."""
 
     items: list[VersionView]
-    next_cursor: str | None = NEXT_CURSOR
+    next_cursor: NextCursor
 
 
 class TagChanges(BaseModel):
@@ -119,7 +117,7 @@ class AliasList(BaseModel):
     """One page of a model's aliases, by name."""
 
     items: list[AliasView]
-    next_cursor: str | None = NEXT_CURSOR
+    next_cursor: NextCursor
 
 
 class AliasRequest(BaseModel):
@@ -168,7 +166,7 @@ class DeploymentHistory(BaseModel):
     """What was wished for a model; one page, oldest first."""
 
     items: list[DeploymentChange]
-    next_cursor: str | None = NEXT_CURSOR
+    next_cursor: NextCursor
 
 
 class ModelMetrics(View):
@@ -179,15 +177,3 @@ class ModelMetrics(View):
     deployed_version: int | None
     training: dict[str, float]
     serving: ServingStatistics
-
-
-def page_of(
-    items: Sequence[T], key: Callable[[T], str], limit: int, cursor: str | None
-) -> tuple[list[T], str | None]:
-    """Cut a page out of items that are sorted by a unique key.
-
-    Returns:
-        The items after the cursor, at most `limit`; and the cursor of the next page, None: end.
-    """
-    after = [item for item in items if cursor is None or key(item) > cursor]
-    return list(after[:limit]), key(after[limit - 1]) if len(after) > limit else None

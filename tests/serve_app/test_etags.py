@@ -49,6 +49,15 @@ def test_a_change_on_the_present_tag_is_made(client: TestClient, model: None) ->
     assert client.post(f"{MODEL}/undeploy", headers={"If-Match": "*"}).status_code == 200
 
 
+def test_a_version_is_tagged_on_its_present_tag(client: TestClient, model: None) -> None:
+    version = f"{MODEL}/versions/1"
+    old = {"If-Match": client.get(version).headers["etag"]}
+    body = {"tags": {"stage": "lab"}}
+    assert client.patch(version, json=body, headers=old).status_code == 200
+    assert client.patch(version, json=body, headers=old).status_code == 412
+    assert client.delete(version, headers=old).status_code == 412
+
+
 def test_a_training_is_steered_on_its_present_tag(client: TestClient) -> None:
     body = {"name": "a training", "model_type": "ppo", "total_episodes": 100}
     location = client.post("/api/v1/training", json=body).headers["location"]

@@ -11,9 +11,8 @@ from lwmecps_gym.serve_app.model_views import (
     AliasList,
     AliasRequest,
     AliasView,
-    PageSize,
-    page_of,
 )
+from lwmecps_gym.serve_app.paging import AliasCursor, PageLimit, page_of
 from lwmecps_gym.serve_app.problems import documented
 from lwmecps_gym.serve_app.services import CallerName, ServicesDep, json_body
 
@@ -24,7 +23,7 @@ Alias = Annotated[str, Path(min_length=1, max_length=63, examples=["champion"])]
 
 @router.get("/{model_id}/aliases", responses=documented(404, 422))
 async def list_aliases(
-    model_id: str, services: ServicesDep, limit: PageSize = 50, cursor: str | None = None
+    model_id: str, services: ServicesDep, limit: PageLimit = 50, cursor: AliasCursor = None
 ) -> AliasList:
     """List a model's aliases by name, page by page."""
     found = await run_in_threadpool(services.store.list_aliases, model_id)

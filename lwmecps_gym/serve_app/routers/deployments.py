@@ -13,9 +13,8 @@ from lwmecps_gym.serve_app.model_views import (
     DeploymentView,
     DeployRequest,
     ModelView,
-    PageSize,
-    page_of,
 )
+from lwmecps_gym.serve_app.paging import NumberCursor, PageLimit, page_of
 from lwmecps_gym.serve_app.problems import documented
 from lwmecps_gym.serve_app.services import CallerName, ServicesDep, json_body
 
@@ -84,7 +83,7 @@ async def roll_back_model(
 
 @router.get("/{model_id}/deployments", responses=documented(404, 422))
 async def list_deployment_changes(
-    model_id: str, services: ServicesDep, limit: PageSize = 50, cursor: str | None = None
+    model_id: str, services: ServicesDep, limit: PageLimit = 50, cursor: NumberCursor = None
 ) -> DeploymentHistory:
     """List what was deployed, undeployed and rolled back, oldest first, page by page."""
     changes = await run_in_threadpool(services.store.list_deployment_changes, model_id)

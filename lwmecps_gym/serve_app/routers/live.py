@@ -14,12 +14,11 @@ from starlette.concurrency import run_in_threadpool
 from lwmecps_gym.platform.errors import StoreUnavailableError
 from lwmecps_gym.platform.task_log import read_task_log, tail_task_log
 from lwmecps_gym.serve_app.feed import Feed, Watch
+from lwmecps_gym.serve_app.limits import MAX_WATCHERS
 from lwmecps_gym.serve_app.problems import RETRY_AFTER_S, documented
 from lwmecps_gym.serve_app.services import ServicesDep
 from lwmecps_gym.serve_app.views import MetricLine
 
-MAX_WATCHERS = 500
-"""How many may watch trainings at once in one process."""
 STREAM_S = 3600.0
 """How long one stream of events lasts, in seconds; the client comes back by itself."""
 

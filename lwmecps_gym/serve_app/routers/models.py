@@ -1,21 +1,20 @@
 """Models: list, read, tag, delete, and what was counted for them."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response, status
 from starlette.concurrency import run_in_threadpool
 
 from lwmecps_gym.platform.access import Scope
 from lwmecps_gym.serve_app.access import needs
-from lwmecps_gym.serve_app.etags import model_matches, tag
+from lwmecps_gym.serve_app.etags import model_matches, put_etag
 from lwmecps_gym.serve_app.model_views import (
     ModelList,
     ModelMetrics,
     ModelView,
-    PageSize,
     TagChanges,
-    page_of,
 )
+from lwmecps_gym.serve_app.paging import ModelCursor, PageLimit, Tag, page_of, tagged
 from lwmecps_gym.serve_app.problems import documented
 from lwmecps_gym.serve_app.routers import aliases, deployments, versions
 from lwmecps_gym.serve_app.services import ServicesDep, json_body
@@ -25,11 +24,16 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 @router.get("", responses=documented(422))
 async def list_models(
-    services: ServicesDep, limit: PageSize = 50, cursor: str | None = None
+    services: ServicesDep,
+    tag: Tag = None,
+    sort: Annotated[Literal["id", "-id"], Query(description="-id: from z to a.")] = "id",
+    limit: PageLimit = 50,
+    cursor: ModelCursor = None,
 ) -> ModelList:
     """List models, page by page."""
     models = await run_in_threadpool(services.store.list_models)
-    items, next_cursor = page_of(models, lambda model: model.id, limit, cursor)
+    found = [model for model in models if tagged(model.tags, tag)]
+    items, next_cursor = page_of(found, lambda model: model.id, limit, cursor, sort == "-id")
     views = [await run_in_threadpool(ModelView.of, services.store, model) for model in items]
     return ModelList(items=views, next_cursor=next_cursor)
 
@@ -39,7 +43,7 @@ async def read_model(model_id: str, services: ServicesDep, response: Response) -
     """Read a model."""
     model = await run_in_threadpool(services.store.get_model, model_id)
     view = await run_in_threadpool(ModelView.of, services.store, model)
-    tag(response, view)
+    put_etag(response, view)
     return view
 
 

@@ -12,7 +12,7 @@ from lwmecps_gym.platform.logs import request_id_var
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
 from lwmecps_gym.platform.task_progress import Progress
 from lwmecps_gym.serve_app.access import needs
-from lwmecps_gym.serve_app.etags import tag, training_matches
+from lwmecps_gym.serve_app.etags import put_etag, training_matches
 from lwmecps_gym.serve_app.history import CSV, as_csv, thinned
 from lwmecps_gym.serve_app.idempotency import IdempotencyKey, create_once
 from lwmecps_gym.serve_app.paging import IdCursor, PageLimit
@@ -82,7 +82,7 @@ async def list_trainings(
 async def read_training(task_id: str, services: ServicesDep, response: Response) -> TrainingDetail:
     """Read a training in full."""
     view = TrainingDetail.of(await run_in_threadpool(services.training.get, task_id))
-    tag(response, view)
+    put_etag(response, view)
     return view
 
 

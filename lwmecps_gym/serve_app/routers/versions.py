@@ -1,6 +1,6 @@
 """Versions of models: list, read, tag, download, upload, delete."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, HTTPException, Path, Query, Request, Response, status
 from starlette.concurrency import run_in_threadpool
@@ -12,13 +12,13 @@ from lwmecps_gym.platform.errors import InvalidInputError
 from lwmecps_gym.platform.model_archive import MEDIA_TYPE, pack
 from lwmecps_gym.platform.models import slug
 from lwmecps_gym.serve_app.access import needs
+from lwmecps_gym.serve_app.etags import put_etag, version_matches
 from lwmecps_gym.serve_app.model_views import (
-    PageSize,
     TagChanges,
     VersionList,
     VersionView,
-    page_of,
 )
+from lwmecps_gym.serve_app.paging import PageLimit, Tag, VersionCursor, page_of, tagged
 from lwmecps_gym.serve_app.problems import documented
 from lwmecps_gym.serve_app.services import Services, ServicesDep, json_body
 
@@ -31,12 +31,22 @@ Version = Annotated[
 
 @router.get("/{model_id}/versions", responses=documented(404, 422))
 async def list_versions(
-    model_id: str, services: ServicesDep, limit: PageSize = 50, cursor: str | None = None
+    model_id: str,
+    services: ServicesDep,
+    tag: Tag = None,
+    sort: Annotated[
+        Literal["version", "-version"], Query(description="-version: newest first.")
+    ] = "version",
+    limit: PageLimit = 50,
+    cursor: VersionCursor = None,
 ) -> VersionList:
-    """List a model's versions, oldest first, page by page."""
-    found = await run_in_threadpool(services.store.list_versions, model_id)
+    """List a model's versions, page by page."""
+    versions = await run_in_threadpool(services.store.list_versions, model_id)
     aliases = await run_in_threadpool(services.store.alias_versions, model_id)
-    items, next_cursor = page_of(found, lambda version: version.id, limit, cursor)
+    found = [version for version in versions if tagged(version.tags, tag)]
+    items, next_cursor = page_of(
+        found, lambda version: version.id, limit, cursor, sort == "-version"
+    )
     views = [VersionView.of(version, aliases) for version in items]
     return VersionList(items=views, next_cursor=next_cursor)
 
@@ -92,16 +102,21 @@ async def upload_version(
 
 
 @router.get("/{model_id}/versions/{version}", responses=documented(404, 422))
-async def read_version(model_id: str, version: Version, services: ServicesDep) -> VersionView:
+async def read_version(
+    model_id: str, version: Version, services: ServicesDep, response: Response
+) -> VersionView:
     """Read a version: where it comes from, and what it reached."""
     found = await run_in_threadpool(services.store.get_version, model_id, version)
-    return VersionView.of(found, await run_in_threadpool(services.store.alias_versions, model_id))
+    aliases = await run_in_threadpool(services.store.alias_versions, model_id)
+    view = VersionView.of(found, aliases)
+    put_etag(response, view)
+    return view
 
 
 @router.patch(
     "/{model_id}/versions/{version}",
-    dependencies=[json_body],
-    responses=documented(400, 404, 413, 415, 422),
+    dependencies=[json_body, version_matches],
+    responses=documented(400, 404, 412, 413, 415, 422),
 )
 @needs(Scope.TRAINER)
 async def tag_version(
@@ -115,7 +130,8 @@ async def tag_version(
 @router.delete(
     "/{model_id}/versions/{version}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=documented(404, 409, 413, 422),
+    dependencies=[version_matches],
+    responses=documented(404, 409, 412, 413, 422),
 )
 @needs(Scope.DEPLOYER)
 async def delete_version(model_id: str, version: Version, services: ServicesDep) -> None:
