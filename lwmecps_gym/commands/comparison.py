@@ -9,6 +9,7 @@ import typer
 
 from lwmecps_gym.commands.terminal import Json, err, out, print_json
 from lwmecps_gym.platform.config import read_settings
+from lwmecps_gym.platform.errors import InvalidInputError
 
 
 def benchmark(
@@ -21,6 +22,7 @@ def benchmark(
     markdown: Annotated[
         Path | None, typer.Option(help="Write the tables into a Markdown file, too.")
     ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture (PNG), too.")] = None,
     fresh: Annotated[
         bool, typer.Option(help="Measure anew what an earlier call has measured.")
     ] = False,
@@ -39,7 +41,14 @@ def benchmark(
     with err.status("starting ...") as status, redirect_stdout(sys.stderr):
         found = run_benchmark(cases, read_settings(), status.update, fresh=fresh)
     if markdown is not None:
-        markdown.write_text(report.markdown(found), encoding="utf-8")
+        try:
+            markdown.write_text(report.markdown(found), encoding="utf-8")
+        except OSError as error:
+            raise InvalidInputError(f"--markdown {markdown}: cannot be written: {error}") from error
+    if plot is not None:
+        from lwmecps_gym.algorithms.benchmark.figure import plot_report
+
+        plot_report(found, plot)
     if as_json:
         print_json(found.model_dump())
         return

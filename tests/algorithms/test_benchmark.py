@@ -15,6 +15,7 @@ from lwmecps_gym.algorithms.benchmark.cases import (
     full_cases,
     quick_cases,
 )
+from lwmecps_gym.algorithms.benchmark.figure import plot_report
 from lwmecps_gym.algorithms.benchmark.kept import Kept
 from lwmecps_gym.algorithms.benchmark.report import Estimate, estimate, markdown, tables
 from lwmecps_gym.algorithms.benchmark.runs import find_floor, run_benchmark
@@ -22,7 +23,7 @@ from lwmecps_gym.algorithms.evaluation import evaluate_policies
 from lwmecps_gym.algorithms.heuristics import make_heuristic
 from lwmecps_gym.algorithms.optimum.floor import measure_floor
 from lwmecps_gym.platform.config import Settings
-from lwmecps_gym.platform.errors import NotFoundError
+from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError
 
 from .clusters import changed
 
@@ -126,8 +127,14 @@ def test_one_seed_has_no_interval_and_a_missing_gap_no_mean() -> None:
     assert estimate([0.5, None]) is None and estimate([]) is None
 
 
-def test_tables_and_markdown_have_a_line_for_each_policy(settings: Settings) -> None:
+def test_tables_and_markdown_have_a_line_for_each_policy_and_the_picture_is_one(
+    settings: Settings, tmp_path: Path
+) -> None:
     report = run_benchmark([CASE], settings, [].append)
+    plot_report(report, tmp_path / "costs.png")
+    assert (tmp_path / "costs.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InvalidInputError, match="cannot be written"):
+        plot_report(report, tmp_path / "no" / "costs.png")
     assert [table.row_count for table in tables(report)] == [2]
     text = markdown(report)
     assert text.index("| greedy_cost | ") < text.index("| static | ")
@@ -135,7 +142,7 @@ def test_tables_and_markdown_have_a_line_for_each_policy(settings: Settings) -> 
 
 
 def test_cases_play_the_scenarios_that_were_promised_each_seed_its_own_large_cluster() -> None:
-    names = ["tiny", "four-stations", "testapp-day", "edge-16", "edge-100"]
+    names = ["tiny", "four-stations", "testapp-day", "edge-16", "edge-100", "edge-64", "edge-256"]
     for cases in (quick_cases(), full_cases()):
         assert [case.name for case in cases] == names
     large = choose(full_cases(), ["edge-100"])[0]

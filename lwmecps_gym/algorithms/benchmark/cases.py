@@ -12,7 +12,7 @@ TEST_SEED = 10_000
 """Test days of seed s are drawn from `TEST_SEED + s`; trainings draw theirs from smaller seeds."""
 RULES = tuple(name for name in HEURISTICS if name != "optimum")
 LARGE_RULES = tuple(name for name in RULES if name not in ("greedy_cost", "greedy_latency"))
-"""Those that do not try every action: trying them takes a second on a hundred nodes."""
+"""Those that do not try every action: trying them takes seconds on the largest clusters."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def quick_cases() -> list[Case]:
     """Minutes: few seeds, short trainings, part of a day of the large clusters."""
     return _cases(
         seeds=3, trained_seeds=1, episodes={"ppo": 700, "dqn": 250, "q_learning": 800},
-        steps_16=360, steps_100=180, limit_s=0.1,
+        steps_16=360, steps_large=180, limit_s=0.1,
     )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def full_cases() -> list[Case]:
     """Hours: ten seeds, trainings as long as the defaults are meant for, whole days."""
     return _cases(
         seeds=10, trained_seeds=10, episodes={"ppo": 4900, "dqn": 1000, "q_learning": 2000},
-        steps_16=1440, steps_100=1440, limit_s=5,
+        steps_16=1440, steps_large=1440, limit_s=5,
     )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def _cases(
     trained_seeds: int,
     episodes: dict[str, int],
     steps_16: int,
-    steps_100: int,
+    steps_large: int,
     limit_s: float,
 ) -> list[Case]:
     def trained(*algorithms: str) -> tuple[Trained, ...]:
@@ -122,7 +122,9 @@ def _cases(
             "edge-16", _edge(16, steps_16), seeds, 1, (*RULES, optimum, any_size),
             bound_every=60,
         ),
-        Case("edge-100", _edge(100, steps_100), seeds, 1, (*LARGE_RULES, any_size)),
+        Case("edge-100", _edge(100, steps_large), seeds, 1, (*LARGE_RULES, any_size)),
+        Case("edge-64", _edge(64, steps_large), seeds, 1, (*LARGE_RULES, "greedy_cost", any_size)),
+        Case("edge-256", _edge(256, steps_large), seeds, 1, (*LARGE_RULES, any_size)),
     ]  # fmt: skip
 
 
