@@ -200,7 +200,7 @@ def test_the_console_script_exits_as_it_says() -> None:
     )
     right = shell("scenarios", "list", "--json")
     assert (right.code, right.err) == (0, "")
-    assert {item["name"] for item in right.document} == {"four-stations", "tiny"}
+    assert {item["name"] for item in right.document} == {"four-stations", "testapp-day", "tiny"}
 
 
 def test_scenarios_are_shown_in_full_and_can_be_read_back(run: Run, tmp_path: Path) -> None:

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lwmecps_gym.algorithms.decision import decide
 from lwmecps_gym.algorithms.decision_request import DecisionRequest, PlainState
-from lwmecps_gym.algorithms.policy import load_policy
 from lwmecps_gym.envs.workload_config import describe_errors
 from lwmecps_gym.platform.artifacts import MANIFEST, ArtifactStore
 from lwmecps_gym.platform.database import Store
@@ -105,6 +103,9 @@ def _check_finite(tensors: Mapping[str, NDArray[Any]]) -> None:
 
 def _try(folder: Path) -> None:
     """Load a model and let it decide on an empty cluster."""
+    from lwmecps_gym.algorithms.decision import decide
+    from lwmecps_gym.algorithms.policy import load_policy
+
     policy = load_policy(folder)
     try:
         decide(policy, DecisionRequest(state=PlainState()))

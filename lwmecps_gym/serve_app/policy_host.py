@@ -6,18 +6,20 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from lwmecps_gym.algorithms.decision import Decider, Outcome
 from lwmecps_gym.algorithms.decision_request import Decision, DecisionBatch, DecisionRequest
 from lwmecps_gym.algorithms.feature_profile import FeatureProfile
-from lwmecps_gym.algorithms.policy import load_policy
 from lwmecps_gym.platform.artifacts import ArtifactStore
 from lwmecps_gym.platform.database import Store
 from lwmecps_gym.platform.errors import StoreUnavailableError
 from lwmecps_gym.serve_app.statistics import ServingCounters, ServingStatistics
+
+if TYPE_CHECKING:
+    from lwmecps_gym.algorithms.decision import Decider, Outcome
 
 MAX_LOADED = 16
 """How many model versions are held in memory; the one not asked for longest goes first."""
@@ -34,13 +36,13 @@ Key = tuple[str, int]
 class _Loaded:
     """A version in memory."""
 
-    decider: Decider
+    decider: "Decider"
     profile: FeatureProfile | None
     own_code: bool
     lock: threading.Lock = field(default_factory=threading.Lock)
     ms_per_decision: float = QUICK_MS
 
-    def decide(self, request: DecisionRequest) -> Outcome:
+    def decide(self, request: DecisionRequest) -> "Outcome":
         """Decide, one request at a time where the code is a user's."""
         if not self.own_code:
             return self.decider.decide(request)
@@ -184,6 +186,10 @@ class PolicyHost:
     def _read(self, model_id: str, version: int) -> _Loaded:
         digest = self._store.get_version(model_id, version).digest
         _, manifest = self._artifacts.load(digest)  # checks every byte, which load_policy does not
+        # With torch, which takes seconds and which not every process with a host needs.
+        from lwmecps_gym.algorithms.decision import Decider
+        from lwmecps_gym.algorithms.policy import load_policy
+
         decider = Decider(load_policy(self._artifacts.path(digest)))
         return _Loaded(decider, _profile_of(manifest.get("seen")), "class" in manifest)
 

@@ -7,16 +7,18 @@ replicas together. Latencies are of this process alone, the latest ones.
 import math
 from collections import Counter, deque
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from lwmecps_gym.algorithms.decision import Outcome
 from lwmecps_gym.algorithms.feature_profile import FeatureProfile
 from lwmecps_gym.envs.encoding import Encoding
 from lwmecps_gym.platform.models import ServingCounts
+
+if TYPE_CHECKING:
+    from lwmecps_gym.algorithms.decision import Outcome
 
 DRIFT_FROM = 100
 """Decisions from which on drift is told: fewer differ from the training by chance alone."""
@@ -80,7 +82,7 @@ class ServingCounters:
         """Compare with this training from now on."""
         self._profile, self._encoding = profile, encoding
 
-    def count_answer(self, outcome: Outcome, latency_ms: float) -> None:
+    def count_answer(self, outcome: "Outcome", latency_ms: float) -> None:
         """Count decisions that were made."""
         self._requests += 1
         self._decisions += len(outcome.decisions)
