@@ -296,6 +296,24 @@ def bench_train(
     print_json(result) if as_json else out.print(speed_table(result))
 
 
+@bench_app.command("serve")
+def bench_serve(
+    runs: Annotated[int, typer.Option(min=1, help="Runs of which the median is taken.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.2, help="Length of a run.")] = 2.0,
+    plain_states: Annotated[
+        bool, typer.Option("--plain-states", help="Send states in plain terms, not observations.")
+    ] = False,
+    scenario: ScenarioOption = "four-stations",
+    as_json: Json = False,
+) -> None:
+    """Measure predict through Ray Serve, beside the same API and model under plain uvicorn."""
+    from lwmecps_gym.serve_app.bench.serving import bench_serving, serving_table
+
+    with err.status("starting ...") as status, redirect_stdout(sys.stderr):
+        result = bench_serving(runs, seconds, status.update, scenario, plain_states)
+    _print_json(result) if as_json else out.print(serving_table(result))
+
+
 @bench_app.command("runner")
 def bench_runner(
     seeds: Annotated[int, typer.Option(min=2, help="Trainings of each kind.")] = 10,

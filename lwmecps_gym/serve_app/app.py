@@ -53,11 +53,14 @@ class PolicyServer:
     """Hosts a `PolicyHost` for what the replicas of the API leave to it; see `remote_policies`."""
 
     def __init__(self, settings: Settings) -> None:
+        import torch
+
         from lwmecps_gym.algorithms.registry import import_algorithms
         from lwmecps_gym.platform.artifacts import ArtifactStore
         from lwmecps_gym.platform.database import open_store
         from lwmecps_gym.serve_app.policy_host import PolicyHost
 
+        torch.set_num_threads(1)  # more only get in each other's way on networks this small
         import_algorithms(settings.algorithms)
         artifacts = ArtifactStore(settings.data_dir / "artifacts")
         self._host = PolicyHost(open_store(settings), artifacts)
@@ -93,6 +96,7 @@ class Api:
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """Build the FastAPI application inside the replica."""
         import ray
+        import torch
 
         from lwmecps_gym.algorithms.catalog import prepare
         from lwmecps_gym.algorithms.launcher import RayLauncher
@@ -107,6 +111,7 @@ class Api:
         from lwmecps_gym.serve_app.services import Services
 
         set_up_logging(self._settings)
+        torch.set_num_threads(1)
         import_algorithms(self._settings.algorithms)
         settings, store = self._settings, open_store(self._settings)
         training = TrainingService.of(settings, store, prepare, RayLauncher(settings))

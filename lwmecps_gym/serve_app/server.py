@@ -109,6 +109,11 @@ def _guarded(settings: Settings, host: str) -> Settings:
         store.close()
 
 
+def free_port() -> int:
+    """Return a port that is free on the loopback address at this moment."""
+    return _usable_port("127.0.0.1", 0)
+
+
 def _usable_port(host: str, port: int) -> int:
     if not 0 <= port <= 65535:
         raise InvalidInputError(f"cannot listen at port {port}: choose one from 0 to 65535")

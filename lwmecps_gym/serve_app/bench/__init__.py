@@ -1,0 +1,1 @@
+"""Measures how fast models answer through Ray Serve, beside plain uvicorn."""
