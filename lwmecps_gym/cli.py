@@ -119,7 +119,7 @@ def evaluate(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="A heuristic, as NAME or NAME:KNOB=VALUE,..., MODEL_ID[:VERSION], or "
+            help="A heuristic, as NAME or NAME:KNOB=VALUE,..., MODEL_ID[:VERSION or ALIAS], or "
             "pretrained:NAME; repeatable. Default: heuristics."
         ),
     ] = None,
@@ -311,7 +311,7 @@ def bench_serve(
 
     with err.status("starting ...") as status, redirect_stdout(sys.stderr):
         result = bench_serving(runs, seconds, status.update, scenario, plain_states)
-    _print_json(result) if as_json else out.print(serving_table(result))
+    print_json(result) if as_json else out.print(serving_table(result))
 
 
 @bench_app.command("runner")

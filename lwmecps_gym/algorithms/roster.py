@@ -36,7 +36,8 @@ def find_policies(
 
     Args:
         names: of heuristics, as `NAME` or `NAME:KNOB=VALUE,...`, or of models, as `MODEL_ID` (its
-            latest version) or `MODEL_ID:VERSION`; or `pretrained:NAME`, which is in the package.
+            latest version) or `MODEL_ID:VERSION`, by number, alias or `latest`; or
+            `pretrained:NAME`, which is in the package.
         scenario: what they play.
         settings: where the models are.
         seed: of the policies that choose at random.
@@ -59,12 +60,10 @@ def _find(name: str, scenario: Scenario, settings: Settings, seed: int) -> Polic
         return heuristic
     if first == PREFIX:
         return load_pretrained(rest, scenario, seed)
-    model_id, number = first, rest
-    if number and not number.isdecimal():
-        raise InvalidInputError(f"policy {name!r}: the version {number!r} is not a number")
+    model_id = first
     store = open_store(settings)
     try:
-        version = store.get_version(model_id, int(number) if number else None)
+        version = store.get_version(model_id, rest or None)
     except NotFoundError as error:
         raise NotFoundError(
             f"policy {name!r}: no heuristic of that name ({', '.join(HEURISTICS)}), and {error}"

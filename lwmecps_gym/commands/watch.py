@@ -25,7 +25,7 @@ GIF_COLOURS = 128
 def watch(
     scenario: ScenarioOption = "four-stations",
     policy: Annotated[
-        str, typer.Option(help="A heuristic, or MODEL_ID[:VERSION].")
+        str, typer.Option(help="A heuristic, or MODEL_ID[:VERSION or ALIAS].")
     ] = "greedy_cost",
     seed: Seed = 1,
     start: Annotated[float, typer.Option(min=0, max=24, help="Hour of the day to begin at.")] = 0.0,
