@@ -1,6 +1,7 @@
 """`lwmecps keys`: make, list and revoke the keys of the API, in the store itself."""
 
 import getpass
+import os
 import sys
 from datetime import datetime
 from typing import Annotated
@@ -80,7 +81,7 @@ def _record(store: Store, verb: str, key: ApiKey) -> None:
     store.audit.append(
         AuditEntry(
             id=new_id(),
-            who=f"cli:{getpass.getuser()}",
+            who=f"cli:{_user()}",
             key_id=None,
             verb=verb,
             route="lwmecps keys",
@@ -89,6 +90,14 @@ def _record(store: Store, verb: str, key: ApiKey) -> None:
             request_id=None,
         )
     )
+
+
+def _user() -> str:
+    """Name of who runs the command; the number where it has none, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _shown(key: ApiKey) -> dict[str, object]:

@@ -91,7 +91,7 @@ class KeyRing:
         admin_key = settings.admin_key
         self._admin = None if admin_key is None else digest_of(admin_key.get_secret_value())
         self._clock = clock
-        self._remembered: dict[str, tuple[float, Caller | None]] = {}
+        self._remembered: dict[str, tuple[float, Caller]] = {}
         self._asks = self._mode == "required" or self._admin is not None
         self._asked_at = -REMEMBER_S
 
@@ -104,12 +104,10 @@ class KeyRing:
             self._asked_at = self._clock()
         return self._asks
 
-    def known(self, authorization: str | None) -> Caller | None:
-        """Return a caller who was told by the same header a moment ago."""
-        if authorization is None:
-            return None
-        at, caller = self._remembered.get(authorization, (-REMEMBER_S, None))
-        return caller if self._clock() - at < REMEMBER_S else None
+    def seen(self, authorization: str | None) -> Caller | None:
+        """Return who sent this header before, when it was last found to be right."""
+        found = self._remembered.get(authorization or "")
+        return None if found is None else found[1]
 
     async def tell(self, authorization: str | None) -> Caller:
         """Return who calls.
@@ -128,12 +126,17 @@ class KeyRing:
         kind, _, text = authorization.partition(" ")
         if kind.lower() != "bearer":
             raise RefusedError("The header Authorization must read: Bearer KEY.")
-        caller = self.known(authorization)
-        if caller is None:
+        at, caller = self._remembered.get(authorization, (-REMEMBER_S, ANYONE))
+        if self._clock() - at < REMEMBER_S:
+            return caller
+        try:
             caller = await self._look_up(text.strip())
-            if len(self._remembered) >= _MAX_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[authorization] = (self._clock(), caller)
+        except RefusedError:
+            self._remembered.pop(authorization, None)
+            raise
+        if len(self._remembered) >= _MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[authorization] = (self._clock(), caller)
         return caller
 
     async def _look_up(self, text: str) -> Caller:

@@ -51,7 +51,9 @@ class Gate:
                 )
             authorization = headers.get("authorization")
             if asks:
-                known = self._keys.known(authorization)
+                # Behind a proxy all come from one address: who was let in before counts by the key,
+                # so that nobody without one can use up the share of those who have.
+                known = self._keys.seen(authorization)
                 client = scope.get("client") or ("unknown", 0)
                 wait_s = self._limit.take(client[0] if known is None else f"key {known.key_id}")
                 if wait_s > 0:

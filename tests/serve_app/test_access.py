@@ -177,6 +177,18 @@ def test_one_who_asks_too_often_waits_and_others_do_not(make_app: MakeApp, beare
     assert client.get(TRAINING, headers=calm).status_code == 200
 
 
+def test_one_who_was_let_in_is_not_kept_out_by_others_at_the_same_address(
+    make_app: MakeApp, bearer: Bearer
+) -> None:
+    client = TestClient(make_app(requests_per_s=2))
+    calm = bearer(Scope.VIEWER)
+    assert client.get(TRAINING, headers=calm).status_code == 200
+    time.sleep(REMEMBER_S)
+    others = [client.get(TRAINING).status_code for _ in range(20)]
+    assert others[0] == 401 and others[-1] == 429
+    assert client.get(TRAINING, headers=calm).status_code == 200
+
+
 def test_answers_tell_browsers_to_guess_frame_and_keep_nothing(client: TestClient) -> None:
     for path in (TRAINING, "/nowhere", "/docs"):
         headers = client.get(path).headers
