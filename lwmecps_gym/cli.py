@@ -19,6 +19,7 @@ from lwmecps_gym.commands.keys import keys_app
 from lwmecps_gym.commands.models import models_app
 from lwmecps_gym.commands.openapi import openapi
 from lwmecps_gym.commands.pretrain import pretrain
+from lwmecps_gym.commands.store import store_app
 from lwmecps_gym.commands.tasks import tasks_app
 from lwmecps_gym.commands.terminal import (
     Json,
@@ -46,6 +47,7 @@ app.add_typer(tasks_app, name="tasks")
 app.add_typer(models_app, name="models")
 app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(bench_app, name="bench")
+app.add_typer(store_app, name="store")
 app.add_typer(keys_app, name="keys")
 app.command()(train)
 app.command()(watch)

@@ -1,10 +1,12 @@
 """Documents in MongoDB, for any number of machines."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
+from urllib.parse import unquote
 
 from pymongo import ASCENDING, DESCENDING, MongoClient
 from pymongo.errors import BulkWriteError, ConfigurationError, DuplicateKeyError, PyMongoError
@@ -95,8 +97,10 @@ class MongoDocuments:
                 retryReads=True,
                 appname="lwmecps-gym",
             )
-        except (ConfigurationError, ValueError) as error:
-            raise InvalidInputError(f"MONGODB_URL cannot be used: {error}") from error
+        except (ConfigurationError, OSError, ValueError) as error:
+            # Not chained: pymongo may quote the string, and a traceback would show it.
+            reason = _without_secrets(str(error), url)
+            raise InvalidInputError(f"MONGODB_URL cannot be used: {reason}") from None
         try:
             return cls(client, database, clear_unfinished=clear_unfinished)
         except LwmecpsError:
@@ -208,6 +212,19 @@ class MongoDocuments:
     def close(self) -> None:
         """Close the connections; the object is of no use afterwards."""
         self._client.close()
+
+
+def _without_secrets(text: str, url: str) -> str:
+    """Leave out of a text whatever in a connection string is not a host, as far as it is long."""
+    rest = url.partition("://")[2]
+    before, _, after = rest.rpartition("@")
+    query = after.partition("?")[2]
+    pieces = {url, rest, before, *re.split(r"[:@/]", before)}
+    pieces |= {option.partition("=")[2] for option in query.split("&") if "=" in option}
+    pieces |= {unquote(piece) for piece in pieces}
+    for piece in sorted((piece for piece in pieces if len(piece) > 2), key=len, reverse=True):
+        text = text.replace(piece, "***")
+    return text
 
 
 @contextmanager
