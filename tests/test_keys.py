@@ -91,6 +91,15 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     assert named in answer.err
 
 
+def test_a_wrong_admin_key_is_refused_without_being_shown(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LWMECPS_ADMIN_KEY", "too-short")
+    answer = run("keys", "list")
+    assert answer.code == 2
+    assert "LWMECPS_ADMIN_KEY" in answer.err and "too-short" not in answer.err
+
+
 def test_serving_to_others_without_a_key_is_one_line_and_exit_code_2(run: Run) -> None:
     answer = run("serve", "--host", "0.0.0.0", "--port", "0")
     assert answer.code == 2

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lwmecps_gym.platform.errors import InvalidInputError
@@ -128,16 +129,28 @@ def read_settings(**given: Any) -> Settings:
         given: fields that differ from it.
 
     Raises:
-        InvalidInputError: a variable is wrong; the message names it and its value.
+        InvalidInputError: a variable is wrong; the message names it, and its value if it is no
+            secret.
     """
     try:
         return Settings(**given)
     except ValidationError as error:
         wrong = [
-            f"{_variable(str(item['loc'][0]))}: {item['msg']} (value {item['input']!r})"
+            f"{_variable(str(item['loc'][0]))}: {item['msg']}{_value(item)}"
             for item in error.errors(include_url=False)
         ]
-        raise InvalidInputError("; ".join(wrong)) from error
+        raise InvalidInputError("; ".join(wrong)) from None  # it holds the values of secrets
+
+
+def _value(item: ErrorDetails) -> str:
+    """Say what a wrong value was, unless it is a secret."""
+    secrets = {
+        name
+        for field, info in Settings.model_fields.items()
+        if "SecretStr" in str(info.annotation)
+        for name in (field, info.validation_alias)
+    }
+    return "" if item["loc"][0] in secrets else f" (value {item['input']!r})"
 
 
 def _variable(field: str) -> str:

@@ -11,7 +11,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
-from lwmecps_gym.platform.config import Settings
+from lwmecps_gym.platform.config import Settings, read_settings
 from lwmecps_gym.serve_app.limits import MAX_REQUESTS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def build(args: dict[str, Any]) -> Application:
     Args:
         args: Fields of `Settings` that differ from the environment; in a RayService, `args`.
     """
-    return application(Settings(**args).with_keys_required())
+    return application(read_settings(**args).with_keys_required())
 
 
 def application(settings: Settings) -> Application:
