@@ -2,16 +2,15 @@
 
 import logging
 import math
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from lwmecps_gym.platform.checkpoints import Reached
 from lwmecps_gym.platform.database import Store
 from lwmecps_gym.platform.errors import ConflictError, StoreUnavailableError
+from lwmecps_gym.platform.held_task import LEASE_S, HeldTask
 from lwmecps_gym.platform.models import (
     Lineage,
     MetricRecord,
@@ -20,24 +19,13 @@ from lwmecps_gym.platform.models import (
     TrainingTask,
     now,
 )
+from lwmecps_gym.platform.task_queue import Clock, error_text
 from lwmecps_gym.platform.task_states import Event, after, change
-from lwmecps_gym.platform.training import Clock, error_text
-
-LEASE_S = 30.0
-"""How long a running training may be silent before it is suspected to be dead, s."""
-AGAIN_S = 1.0
-"""Time between tries while the store is away, s."""
-PATIENCE_S = 3600.0
-"""How long an attempt that cannot go on without the store waits for it, s."""
-MOST_KEPT = 10_000
-"""Lines of the history that an attempt holds while the store is away; then it waits."""
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 
-class TaskRun:
+class TaskRun(HeldTask):
     """One attempt at a task, from `begin` to `complete`, `park` or `fail`.
 
         with TaskRun.begin(store, task_id, attempt=1) as run:
@@ -54,22 +42,10 @@ class TaskRun:
     """
 
     def __init__(self, store: Store, task: TrainingTask, clock: Clock, lease_s: float) -> None:
-        self._store = store
-        self._task = task
-        self._clock = clock
-        self._lease = timedelta(seconds=lease_s)
+        super().__init__(store, task, clock, lease_s)
         self._begun_at = clock()
         self._spent_before = 0.0
-        self._writing = threading.RLock()
-        self._lock = threading.Lock()
-        self._progress: dict[str, Any] = {}
-        self._kept: list[MetricRecord] = []
-        self._away = False
-        self._refusal: ConflictError | None = None
-        self._over = threading.Event()
-        self._heartbeat = threading.Thread(
-            target=self._beat, name=f"lease-{task.id}", args=(lease_s / 3,), daemon=True
-        )
+        self._first_return = task.first_return
 
     @classmethod
     def begin(
@@ -109,16 +85,6 @@ class TaskRun:
         return run
 
     @property
-    def task(self) -> TrainingTask:
-        """The task as this run last saw it; its state tells what users want."""
-        return self._task
-
-    @property
-    def alive(self) -> bool:
-        """False once the task was ended, or this attempt is known to be over."""
-        return not self._over.is_set() and self._refusal is None
-
-    @property
     def spent_s(self) -> float:
         """Time spent on what the training is by now, s: without lost work and pauses."""
         return self._spent_before + (self._clock() - self._begun_at).total_seconds()
@@ -131,6 +97,7 @@ class TaskRun:
         """
         start = reached or Reached()
         self._begun_at, self._spent_before = self._clock(), start.spent_s
+        self._first_return = start.first_return
         resumed = self._task.resumed + (reached is not None)
         self._patiently(
             lambda: self._change(lambda task: {**start.model_dump(), "resumed": resumed})
@@ -177,25 +144,18 @@ class TaskRun:
             time=self._clock(),
             values={key: value for key, value in values.items() if math.isfinite(value)},
         )
-        with self._lock:
-            self._kept.append(record)
-            full = len(self._kept) >= MOST_KEPT
-            self._progress |= {
-                "iteration": iteration,
-                "episode": episode,
-                "env_steps": env_steps,
-                "env_steps_per_s": env_steps_per_s,
-                "spent_s": self.spent_s,
-            }
-            if episode_return is not None and math.isfinite(episode_return):
-                self._progress["episode_return"] = episode_return
-                self._progress.setdefault("first_return", episode_return)
-        if full:
-            self._patiently(self._write)
-        elif not self._away:
-            self._try_to_write()
-        if self._refusal is not None:
-            raise self._refusal
+        progress: dict[str, Any] = {
+            "iteration": iteration,
+            "episode": episode,
+            "env_steps": env_steps,
+            "env_steps_per_s": env_steps_per_s,
+            "spent_s": self.spent_s,
+        }
+        if episode_return is not None and math.isfinite(episode_return):
+            progress["episode_return"] = episode_return
+            if self._first_return is None:
+                self._first_return = progress["first_return"] = episode_return
+        self._keep(record, progress)
 
     def saved_checkpoint(self, iteration: int) -> None:
         """Tell, with the next report, that the training could go on from this iteration."""
@@ -311,82 +271,3 @@ class TaskRun:
 
         self._patiently(self._write)
         self._patiently(lambda: self._change(ended))
-
-    def _beat(self, interval_s: float) -> None:
-        written = time.monotonic()
-        while not self._over.wait(min(interval_s, AGAIN_S)):
-            if self._away or time.monotonic() - written >= interval_s:
-                self._try_to_write()
-                written = time.monotonic()
-            if self._refusal is not None:
-                return
-
-    def _try_to_write(self) -> None:
-        """Write what is kept; if the store is away, or wants nothing more, remember that."""
-        try:
-            self._write()
-        except StoreUnavailableError as outage:
-            if not self._away:
-                logger.warning("training %s goes on without the store: %s", self._task.id, outage)
-            self._away = True
-        except ConflictError as refusal:
-            logger.warning("training %s: attempt is over: %s", self._task.id, refusal)
-            self._refusal = refusal
-
-    def _write(self) -> None:
-        """Renew the lease and write what is kept, in its order."""
-        with self._writing:
-            if self._over.is_set():
-                return  # the heartbeat, which waited for the end to be written
-            with self._lock:
-                progress, records = dict(self._progress), list(self._kept)
-            first = progress.pop("first_return", None)
-
-            def renewed(task: TrainingTask) -> dict[str, Any]:
-                lease: dict[str, Any] = {
-                    "lease_until": self._clock() + self._lease,
-                    "suspected": False,
-                }
-                if task.first_return is None:
-                    lease["first_return"] = first
-                return {**progress, **lease}
-
-            self._change(renewed)
-            self._store.append_metrics(records)
-            with self._lock:
-                del self._kept[: len(records)]
-            self._away = False
-
-    def _change(self, changes: Callable[[TrainingTask], dict[str, Any]]) -> None:
-        """Change the task if this attempt is still the one that may.
-
-        Raises:
-            ConflictError: It is not, or `changes` raised it.
-        """
-
-        def mine(task: TrainingTask) -> dict[str, Any]:
-            if task.attempt != self._task.attempt or not task.state.active:
-                raise ConflictError(
-                    f"training {task.id} is {task.state} at attempt {task.attempt}: it was ended "
-                    f"or taken from attempt {self._task.attempt} by someone else"
-                )
-            return changes(task)
-
-        with self._writing:
-            self._task = change(self._store, self._task.id, mine)
-            if not self._task.state.active:
-                self._over.set()
-
-    def _patiently(self, action: Callable[[], T]) -> T:
-        """Do what cannot be put off, again and again while the store is away."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            if self._refusal is not None:
-                raise self._refusal
-            try:
-                return action()
-            except StoreUnavailableError as outage:
-                if time.monotonic() > deadline:
-                    raise
-                logger.warning("training %s waits for the store: %s", self._task.id, outage)
-                time.sleep(AGAIN_S)

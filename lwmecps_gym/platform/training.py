@@ -3,22 +3,13 @@
 A task lives in the store and nowhere else, so any number of services may look after the same ones.
 `task_states` has its states; each launch is an attempt with a number of its own.
 
-A lease on a waiting task is the claim: whoever set it, and nobody else, launches the attempt. A
-lease on a running task is a promise to speak again. When it runs out, `reconcile` first writes down
-that the task is suspected: a store that takes this takes the process's word too, so that an outage
-of the store ends no training. A suspect that stays silent goes back to the queue, its next attempt
-goes on from the last checkpoint, and what the old one still sends is refused by its number. The
-other half, what a running training does, is `task_run.TaskRun`.
+The keeping of the queue is `task_queue.TaskQueue`, what a running training does `task_run.TaskRun`.
 
-Not guaranteed: several services that launch in the same instant on clocks that disagree can exceed
-the limit for a while, and requests in the same instant that of the queue. No attempt is launched
-twice.
+Not guaranteed: requests in the same instant can exceed the limit of the queue for a while.
 """
 
-import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import Store
@@ -31,30 +22,18 @@ from lwmecps_gym.platform.models import (
     now,
 )
 from lwmecps_gym.platform.task_progress import Progress
+from lwmecps_gym.platform.task_queue import (
+    BEGIN_LEASE_S,
+    LAST_WORD_S,
+    MAX_ATTEMPTS,
+    Clock,
+    Launcher,
+    TaskQueue,
+)
 from lwmecps_gym.platform.task_states import Event, after, change
 
-BEGIN_LEASE_S = 120.0
-"""How long a launched training may take until it begins, s."""
-LAST_WORD_S = 10.0
-"""How long a training whose lease ran out has to speak before it counts as lost, s."""
 MAX_QUEUED = 100
 """How many trainings may wait."""
-MAX_ATTEMPTS = 5
-"""How many attempts in a row may be lost before the training fails; a checkpoint counts anew."""
-
-Clock = Callable[[], datetime]
-
-logger = logging.getLogger(__name__)
-
-
-class Launcher(Protocol):
-    """Whatever can run a training somewhere else."""
-
-    def launch(self, task: TrainingTask) -> None:
-        """Start the task's attempt and return at once; it begins by itself, later."""
-
-    def capacity(self) -> int:
-        """How many trainings there is room for at once."""
 
 
 class TrainingService:
@@ -89,13 +68,11 @@ class TrainingService:
     ) -> None:
         self._store = store
         self._prepare = prepare
-        self._launcher = launcher
-        self._max_concurrent = max_concurrent
         self._clock = clock
         self._max_queued = max_queued
-        self._max_attempts = max_attempts
-        self._begin_lease = timedelta(seconds=begin_lease_s)
-        self._last_word = timedelta(seconds=last_word_s)
+        self._queue = TaskQueue(
+            store, launcher, max_concurrent, clock, max_attempts, begin_lease_s, last_word_s
+        )
 
     @classmethod
     def of(
@@ -131,13 +108,13 @@ class TrainingService:
             StoreUnavailableError: The store does not answer.
         """
         task = self._prepare(request).model_copy(update=given)
-        if len(self._waiting()) >= self._max_queued:
+        if len(self._queue.waiting()) >= self._max_queued:
             raise QueueFullError(
                 f"{self._max_queued} trainings wait already, and no more may"
                 " (LWMECPS_MAX_QUEUED_TRAININGS); try again later, or cancel one that waits"
             )
         self._store.create_task(task)
-        self._launch_waiting()
+        self._queue.launch_waiting()
         return self._store.get_task(task.id)
 
     def run_now(self, request: TrainingRequest) -> TrainingTask:
@@ -150,7 +127,7 @@ class TrainingService:
             NotFoundError: A name in the request is unknown; nothing was stored.
         """
         task = self._prepare(request)
-        self._start(self._store.create_task(task.model_copy(update=self._claim(task))))
+        self._queue.start(self._store.create_task(task.model_copy(update=self._queue.claim(task))))
         return self._store.get_task(task.id)
 
     def take_now(self, task_id: str) -> TrainingTask:
@@ -176,9 +153,9 @@ class TrainingService:
                 changes = self._retried(task)
             if changes.get("state", task.state) is TaskState.PAUSED:
                 changes["state"] = TaskState.PENDING
-            return {**changes, **self._claim(task)}
+            return {**changes, **self._queue.claim(task)}
 
-        self._start(change(self._store, task_id, taken))
+        self._queue.start(change(self._store, task_id, taken))
         return self._store.get_task(task_id)
 
     def pause(self, task_id: str) -> TrainingTask:
@@ -225,10 +202,7 @@ class TrainingService:
     def progress(self, task_id: str) -> Progress:
         """Tell how far a task is; raises `NotFoundError`."""
         task = self._store.get_task(task_id)
-        ahead = None
-        if task.state is TaskState.PENDING and task.lease_until is None:
-            ahead = sum(_place(other) < _place(task) for other in self._waiting())
-        return Progress.of(task, self._clock(), ahead)
+        return Progress.of(task, self._clock(), self._queue.ahead_of(task))
 
     def metrics(self, task_id: str, since: int = -1, limit: int = 1000) -> Sequence[MetricRecord]:
         """Return a task's history after iteration `since`, oldest first; raises `NotFoundError`."""
@@ -252,22 +226,12 @@ class TrainingService:
         Raises:
             StoreUnavailableError: The store does not answer; the next call tries again.
         """
-        self.take_back_lost()
-        self._launch_waiting()
+        self._queue.take_back_lost()
+        self._queue.launch_waiting()
 
     def take_back_lost(self) -> None:
-        """Suspect tasks whose lease ran out; put those that stay silent back into the queue."""
-        time = self._clock()
-        for state in TaskState:
-            if state is not TaskState.PENDING and not state.active:
-                continue
-            for task in self._all(state):
-                if task.lease_until is None or task.lease_until >= time:
-                    continue
-                if task.begun and not task.suspected:
-                    self._update(task, suspected=True, lease_until=time + self._last_word)
-                else:
-                    self._lose(task)
+        """Take back what was lost, and launch nothing; see `reconcile`."""
+        self._queue.take_back_lost()
 
     def _move(
         self,
@@ -278,40 +242,6 @@ class TrainingService:
         return change(
             self._store, task_id, lambda task: {"state": after(task, event), **changes(task)}
         )
-
-    def _waiting(self) -> Sequence[TrainingTask]:
-        """Tasks that nobody has claimed, oldest first."""
-        tasks = (*self._all(TaskState.PENDING), *self._all(TaskState.STOPPING))
-        return sorted((task for task in tasks if task.lease_until is None), key=_place)
-
-    def _launch_waiting(self) -> None:
-        """Launch the oldest waiting tasks while slots are free.
-
-        Every service goes for the oldest task, so of two that see the same free slot one loses the
-        claim, looks again and sees the slot taken.
-        """
-        while True:
-            waiting = self._waiting()
-            # In this order: a task that begins between the reads is seen twice, never missed.
-            states = (state for state in TaskState if state is TaskState.PENDING or state.active)
-            held = {t.id for state in states for t in self._all(state) if t.lease_until is not None}
-            room = self._max_concurrent or self._launcher.capacity() if waiting else 0
-            if not waiting or len(held) >= room:
-                return
-            task = waiting[0]
-            claimed = self._update(task, **self._claim(task))
-            if claimed is not None:
-                self._start(claimed)
-
-    def _claim(self, task: TrainingTask) -> dict[str, Any]:
-        """What makes the next attempt of a task this service's own."""
-        return {
-            "attempt": task.attempt + 1,
-            "begun": False,
-            "suspected": False,
-            "saving": False,
-            "lease_until": self._clock() + self._begin_lease,
-        }
 
     def _retried(self, task: TrainingTask) -> dict[str, Any]:
         return {
@@ -324,74 +254,7 @@ class TrainingService:
             "version": None,
         }
 
-    def _start(self, claimed: TrainingTask) -> None:
-        try:
-            self._launcher.launch(claimed)
-        except Exception as error:  # whatever a launcher meets is the task's reason to fail
-            logger.exception("training %s could not be launched", claimed.id)
-            self._fail(claimed, f"The training could not be launched: {error_text(error)}")
-
-    def _lose(self, task: TrainingTask) -> None:
-        """Put a task back whose attempt was lost; fail it if that happened too often."""
-        if task.losses + 1 >= self._max_attempts:
-            self._fail(task, _lost_for_good(task))
-            return
-        state = after(task, Event.LOSE)
-        changes = {"state": state, "lease_until": None, "suspected": False, "saving": False}
-        if self._update(task, losses=task.losses + 1, **changes) is not None:
-            logger.warning("training %s: attempt %d was lost", task.id, task.attempt)
-
-    def _fail(self, task: TrainingTask, reason: str) -> None:
-        self._update(
-            task,
-            state=after(task, Event.FAIL),
-            error=reason,
-            finished_at=self._clock(),
-            lease_until=None,
-        )
-
-    def _update(self, task: TrainingTask, **changes: Any) -> TrainingTask | None:
-        """Change a task; None if it changed since it was read: it is alive, or someone else's."""
-        try:
-            return self._store.update_task(task, **changes)
-        except ConflictError:
-            logger.info("training %s moved on meanwhile", task.id)
-            return None
-
-    def _all(self, state: TaskState) -> Sequence[TrainingTask]:
-        tasks: list[TrainingTask] = []
-        cursor: str | None = None
-        while True:
-            page, cursor = self._store.list_tasks(state=state, limit=500, cursor=cursor)
-            tasks.extend(page)
-            if cursor is None:
-                return tasks
-
-
-def error_text(error: BaseException) -> str:
-    """Put an error into one paragraph: its type and its message, at most 1,000 characters."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 1000 else f"{text[:999]}…"
-
-
-def _place(task: TrainingTask) -> tuple[datetime, str]:
-    """Where a task stands in the queue."""
-    return task.created_at, task.id
-
 
 def _unclaimed(task: TrainingTask) -> dict[str, Any]:
     """Take a claim away before its attempt began; a process that runs keeps its lease."""
     return {"lease_until": None} if task.state is TaskState.PENDING else {}
-
-
-def _lost_for_good(task: TrainingTask) -> str:
-    often = f"{task.losses + 1} attempts in a row were lost; the last one"
-    if not task.begun:
-        return (
-            f"{often} was launched but did not begin in time: the cluster had no room for it, or "
-            "its process died at the start. Retry the training when that is mended."
-        )
-    return (
-        f"{often} fell silent: its lease ran out at {task.lease_until:%Y-%m-%d %H:%M:%S} UTC. Its "
-        "process or machine died each time before a checkpoint; it may need more memory. Retry it."
-    )

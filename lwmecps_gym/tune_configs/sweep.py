@@ -23,7 +23,7 @@ from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import LwmecpsError
 from lwmecps_gym.platform.models import slug
-from lwmecps_gym.platform.training import error_text
+from lwmecps_gym.platform.task_queue import error_text
 from lwmecps_gym.tune_configs.sweep_config import Domain, SweepConfig, load_sweep
 from lwmecps_gym.tune_configs.sweep_result import SweepProgress, SweepResult, SweepTrial, best_of
 from lwmecps_gym.tune_configs.trials import check_trial, run_trial

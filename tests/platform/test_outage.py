@@ -13,7 +13,7 @@ import mongomock
 import pytest
 from pymongo.errors import AutoReconnect
 
-from lwmecps_gym.platform import task_run
+from lwmecps_gym.platform import held_task
 from lwmecps_gym.platform.checkpoints import Checkpoints, Reached
 from lwmecps_gym.platform.database import Documents, MongoDocuments, SqliteDocuments, Store
 from lwmecps_gym.platform.errors import ConflictError, StoreUnavailableError
@@ -142,7 +142,7 @@ def test_a_training_outlives_an_outage_that_is_longer_than_its_lease(
 def test_a_training_ends_once_the_store_is_back(
     store: Store, outage: Outage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_run, "AGAIN_S", 0.05)
+    monkeypatch.setattr(held_task, "AGAIN_S", 0.05)
     store.create_task(a_task())
 
     def end() -> None:
@@ -167,8 +167,8 @@ def test_a_training_ends_once_the_store_is_back(
 def test_a_training_that_can_keep_no_more_waits_and_loses_nothing(
     store: Store, outage: Outage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_run, "AGAIN_S", 0.05)
-    monkeypatch.setattr(task_run, "MOST_KEPT", 4)
+    monkeypatch.setattr(held_task, "AGAIN_S", 0.05)
+    monkeypatch.setattr(held_task, "MOST_KEPT", 4)
     store.create_task(a_task())
 
     def train() -> None:

@@ -12,6 +12,7 @@ import pytest
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import SqliteDocuments, Store, open_store
 from lwmecps_gym.platform.errors import ConflictError, InvalidInputError, NotFoundError
+from lwmecps_gym.platform.held_task import LEASE_S
 from lwmecps_gym.platform.models import (
     ModelVersion,
     TaskState,
@@ -19,8 +20,9 @@ from lwmecps_gym.platform.models import (
     TrainingTask,
     new_id,
 )
-from lwmecps_gym.platform.task_run import LEASE_S, TaskRun
-from lwmecps_gym.platform.training import BEGIN_LEASE_S, LAST_WORD_S, TrainingService
+from lwmecps_gym.platform.task_queue import BEGIN_LEASE_S, LAST_WORD_S
+from lwmecps_gym.platform.task_run import TaskRun
+from lwmecps_gym.platform.training import TrainingService
 
 pytestmark = pytest.mark.timeout(60)
 
