@@ -158,7 +158,7 @@ def caller_of(scope: AsgiScope) -> Caller | None:
     return caller
 
 
-def guard(request: Request) -> None:
+async def guard(request: Request) -> None:
     """Refuse a caller whose key does not have the scope of the route; a dependency of all routes.
 
     Raises:

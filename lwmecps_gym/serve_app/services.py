@@ -59,17 +59,17 @@ class Services:
         return DeployedVersions(self.store)
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     return cast(Services, request.app.state.services)
 
 
-def _caller_name(request: Request) -> str:
+async def _caller_name(request: Request) -> str:
     caller = caller_of(request.scope)
     assert caller is not None, "the gate is before every route that changes something"
     return caller.name
 
 
-def _json_body(request: Request) -> None:
+async def _json_body(request: Request) -> None:
     """Refuse a body of another kind than JSON, by name rather than as a body without fields."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     has_body = (
