@@ -127,7 +127,8 @@ def _train(settings: Settings, run: TaskRun, tracker: Tracker) -> Made | None:
                 env_steps_per_s=(reached.env_steps - first_step) / spent,
                 values=done.values,
             )
-            tracker.log({**done.values, "env_steps": done.env_steps}, step=reached.iteration)
+            progress = {"env_steps": reached.env_steps, "episode": reached.episode}
+            tracker.log({**done.values, **progress}, step=reached.iteration)
             if time.monotonic() - saved > settings.checkpoint_interval_s:
                 _save(checkpoints, learner, reached, run)
                 saved = time.monotonic()

@@ -103,7 +103,10 @@ class Tracker:
         """
         with self._watched("the end") as run:
             if run is not None:
+                offline, folder = run.settings._offline, run.settings.sync_dir
                 run.finish(exit_code=exit_code)
+                if offline:
+                    _logger.info("the W&B run is kept here; to send it: wandb sync %s", folder)
         self._run = None
 
     @contextmanager

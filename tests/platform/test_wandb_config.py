@@ -141,6 +141,19 @@ def test_an_offline_run_holds_config_history_and_model(settings: Settings, tmp_p
     assert next(r.exit.exit_code for r in records if r.HasField("exit")) == 0
 
 
+def test_the_log_has_the_command_that_sends_an_offline_run(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    tracker = Tracker.start(settings, a_task())
+    tracker.log({"return": 1.0}, step=1)
+    tracker.finish()
+    command = next(line for line in caplog.messages if "wandb sync" in line)
+    folder = Path(command.rpartition("wandb sync ")[2])
+    assert folder.is_dir()
+    assert list(folder.glob("*.wandb"))
+
+
 def test_a_failed_training_leaves_its_exit_code(settings: Settings) -> None:
     task = a_task()
     Tracker.start(settings, task).finish(exit_code=1)
