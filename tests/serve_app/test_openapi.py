@@ -108,10 +108,12 @@ def test_every_answer_is_a_documented_one(
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) > 20
+    version = 1
     for operation in operations:
         if mode is GenerationMode.NEGATIVE and operation.label in WITHOUT_INPUT:
             continue
-        version = add_version().version
-        client.post("/api/v1/models/untrained/deploy", json={"version": version})
+        if "{model_id}" in operation.path:  # the one before may have deleted it
+            version = add_version().version
+            client.post("/api/v1/models/untrained/deploy", json={"version": version})
         known = {"model_id": "untrained", "task_id": task_id, "version": version, "name": "tiny"}
         ask(operation, mode, known)
