@@ -25,6 +25,7 @@ MAX_LOADED = 16
 """How many model versions are held in memory; the one not asked for longest goes first."""
 QUICK_MS = 5.0
 """What is expected to take longer is decided in a thread, so that others do not wait for it."""
+_TRIES = 3
 SAVE_INTERVAL_S = 5.0
 """How often counts are taken to the store: so many seconds of them a killed process loses."""
 
@@ -40,18 +41,31 @@ class _Loaded:
     profile: FeatureProfile | None
     own_code: bool
     lock: threading.Lock = field(default_factory=threading.Lock)
-    ms_per_decision: float = QUICK_MS
+    seen: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Requests, and the least time of the processor for one [ms], by the bits of their size."""
 
     def decide(self, request: DecisionRequest) -> "Outcome":
         """Decide, one request at a time where the code is a user's."""
-        if not self.own_code:
-            return self.decider.decide(request)
-        with self.lock:
-            return self.decider.decide(request)
+        begin = time.thread_time()
+        if self.own_code:
+            with self.lock:
+                return self.decider.decide(request)
+        outcome = self.decider.decide(request)
+        spent_ms = 1000 * (time.thread_time() - begin)
+        bits = request.size.bit_length()
+        count, least = self.seen.get(bits, (0, spent_ms))
+        self.seen[bits] = count + 1, min(least, spent_ms)
+        return outcome
 
     def is_quick(self, request: DecisionRequest) -> bool:
-        """Whether a request is so little work that a thread would cost more."""
-        return not self.own_code and self.ms_per_decision * request.size <= QUICK_MS
+        """Whether requests of this size are so little work that a thread would cost more."""
+        _, least = self.seen.get(request.size.bit_length(), (0, QUICK_MS))
+        return not self.own_code and least < QUICK_MS
+
+    def is_slow(self, request: DecisionRequest) -> bool:
+        """Whether requests of this size took long each time; the first ones may by chance."""
+        count, least = self.seen.get(request.size.bit_length(), (0, 0.0))
+        return count >= _TRIES and least >= QUICK_MS
 
 
 class PolicyHost:
@@ -87,9 +101,9 @@ class PolicyHost:
         digest = self._store.get_version(model_id, version).digest
         return "class" in self._artifacts.load(digest)[1]
 
-    async def is_quick(self, model_id: str, version: int, request: DecisionRequest) -> bool:
-        """Return whether a request is expected to take little time; raises as `load`."""
-        return (await self._policy((model_id, version))).is_quick(request)
+    async def is_slow(self, model_id: str, version: int, request: DecisionRequest) -> bool:
+        """Return whether a request is expected to take long; raises as `load`."""
+        return (await self._policy((model_id, version))).is_slow(request)
 
     async def predict(
         self, model_id: str, version: int, request: DecisionRequest
@@ -111,9 +125,6 @@ class PolicyHost:
         except Exception:
             counters.count_error()
             raise
-        loaded.ms_per_decision += 0.1 * (
-            outcome.decision_ms / request.size - loaded.ms_per_decision
-        )
         counters.count_answer(outcome, (time.perf_counter() - begin) * 1000)
         return outcome.answer
 

@@ -44,11 +44,11 @@ class SharedPolicies:
         self, model_id: str, version: int, request: DecisionRequest
     ) -> Decision | DecisionBatch:
         """Decide by a version."""
-        if not await self._is_own_code(model_id, version) and await self._here.is_quick(
+        if await self._is_own_code(model_id, version) or await self._here.is_slow(
             model_id, version, request
         ):
-            return await self._here.predict(model_id, version, request)
-        return await _own_errors(self._there.predict.remote(model_id, version, request))
+            return await _own_errors(self._there.predict.remote(model_id, version, request))
+        return await self._here.predict(model_id, version, request)
 
     async def statistics(self, model_id: str, version: int) -> ServingStatistics:
         """Return what was counted for a version; what the other counted, some seconds late."""
