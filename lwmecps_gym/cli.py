@@ -340,8 +340,8 @@ def bench_faults(
     """Kill parts of a platform at random moments, and count what is lost, done twice or half done.
 
     Starts `lwmecps serve` in processes and a folder of its own, gives it a small training in each
-    round, and kills -9 a training, a replica, Serve's controller, or everything. Exits with 1 if
-    anything was lost.
+    round, and kills -9 a training, a replica, Serve's controller, the command itself, or all of it.
+    Exits with 1 if anything was lost.
     """
     from lwmecps_gym.serve_app.faults.bench import bench_faults
 

@@ -15,6 +15,7 @@ from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import open_store
 from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
 from lwmecps_gym.serve_app.gate import is_loopback
+from lwmecps_gym.serve_app.leftovers import end_orphaned_proxy
 
 READY_TIMEOUT_S = 60.0
 LOOK_S = 5.0
@@ -122,6 +123,8 @@ def _usable_port(host: str, port: int) -> int:
         with socket.create_server((host, port), family=family) as probe:
             return int(probe.getsockname()[1])
     except OSError as error:
+        if end_orphaned_proxy(port):
+            return _usable_port(host, port)
         raise InvalidInputError(
             f"cannot listen at {host}, port {port}: {error}; choose another port, or 0 for any"
         ) from error

@@ -61,7 +61,7 @@ def bench_faults(rounds: int, seed: int, tell: Callable[[str], None]) -> Verdict
                     target = Target.PLATFORM
                     victim.kill(target)
                 tell(f"round {number} of {rounds}: killed {target.name.lower()}")
-                if target is Target.PLATFORM:
+                if target in (Target.SERVER, Target.PLATFORM):
                     victim.start()
             tell("waiting for the trainings")
             _wait_for_all(victim, tell)

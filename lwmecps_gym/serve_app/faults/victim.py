@@ -20,6 +20,8 @@ START_S = 180.0
 """How long the platform may take until it is ready, s."""
 END_S = 60.0
 """How long it may take to end, s."""
+RAY_ENDS_S = 5.0
+"""How long Ray is given to end by itself, once the process that started it is gone, s."""
 _FOREIGN = ("LWMECPS_", "WANDB_", "MONGODB_", "RAY_")
 """Beginnings of variables that would lead it out of its folder, or to another's cluster."""
 
@@ -31,13 +33,15 @@ class Target(StrEnum):
     API = "ray::ServeReplica:lwmecps:Api"
     POLICIES = "ray::ServeReplica:lwmecps:PolicyServer"
     CONTROLLER = "ray::ServeController"
+    SERVER = "lwmecps serve"
+    """The process that started Ray; the rest is left to end by itself."""
     PLATFORM = "everything"
 
 
 class Victim:
     """A `lwmecps serve` over a folder, started again whenever it is asked for.
 
-    Its processes are those of the session that it begins, which no other process can join.
+    Its processes are those of the sessions that it began, which no other process can join.
 
     Args:
         folder: Its data folder; its output goes to `serve.log` there.
@@ -54,7 +58,9 @@ class Victim:
             "WANDB_MODE": "disabled",
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = ""
+        self._sessions: set[int] = set()
+        self._port = _free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         """Start it and wait until it is ready.
@@ -62,13 +68,12 @@ class Victim:
         Raises:
             LwmecpsError: It ended, or was not ready in time; the message has its last words.
         """
-        port = _free_port()
-        command = [sys.executable, "-m", "lwmecps_gym.cli", "serve", "--port", str(port)]
+        command = [sys.executable, "-m", "lwmecps_gym.cli", "serve", "--port", str(self._port)]
         with (self._folder / "serve.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
-        self.url = f"http://127.0.0.1:{port}"
+        self._sessions.add(self._process.pid)
         deadline = time.monotonic() + START_S
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -80,6 +85,12 @@ class Victim:
         """Kill a part of it by SIGKILL; False if there is none at the moment."""
         if target is Target.PLATFORM:
             self._kill_all()
+            return True
+        if target is Target.SERVER:
+            assert self._process is not None
+            self._process.kill()
+            self._process.wait()
+            time.sleep(RAY_ENDS_S)
             return True
         found = [each for each in self._processes() if _title(each).startswith(target)]
         for process in found:
@@ -113,12 +124,10 @@ class Victim:
 
     def _processes(self) -> list[psutil.Process]:
         """Its processes that run; those that ended and were not waited for do not count."""
-        if self._process is None:
-            return []
         found = []
         for process in psutil.process_iter():
             try:
-                ours = os.getsid(process.pid) == self._process.pid
+                ours = os.getsid(process.pid) in self._sessions
                 if ours and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (psutil.NoSuchProcess, ProcessLookupError, PermissionError):
