@@ -44,6 +44,7 @@ def application(settings: Settings) -> Application:
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=100,
         graceful_shutdown_wait_loop_s=0.5,
+        logging_config={"enable_access_log": False},  # each line costs time; /metrics counts
         graceful_shutdown_timeout_s=5.0,  # streams of events end with it, and are taken up again
     )
     api = deploy(serve.ingress()(Api)).options(max_ongoing_requests=MAX_REQUESTS)
