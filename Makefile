@@ -10,7 +10,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*##/ {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed  ## Train, compare, deploy and ask a policy, in about four minutes
+demo: $(VENV)/.installed  ## Train, compare, deploy and ask a policy, in a few minutes
 	@$(BIN)/lwmecps demo
 
 test: lint  ## Run every check that CI runs

@@ -81,7 +81,7 @@ def demo(
 ) -> None:
     """Train a policy, compare it with what people run today, deploy it, and ask it.
 
-    Takes about three minutes on two cores, all of it on this machine.
+    Takes a minute and a half on two idle cores, all of it on this machine.
     """
     from lwmecps_gym.demo import run_demo
 
