@@ -26,7 +26,6 @@ _REFUSED = (wandb.errors.Error, ValueError)
 _START_TIMEOUT_S = 30.0
 _FINISH_TIMEOUT_S = 60.0
 _LONGEST_NAME = 128
-_SYSTEM_METRICS_S = 15.0
 
 
 class Tracker:
@@ -36,18 +35,11 @@ class Tracker:
         self._run = run
 
     @classmethod
-    def start(
-        cls, settings: Settings, task: TrainingTask, *, group: str | None = None
-    ) -> "Tracker":
+    def start(cls, settings: Settings, task: TrainingTask) -> "Tracker":
         """Open the run of a task; its id is the task's, so a resumed task goes on in it.
 
         Where W&B cannot be reached the run is kept offline; where that fails too, nothing is
-        tracked. Takes at most half a minute. CPU, memory and the like are measured beside.
-
-        Args:
-            settings: The mode, the key, the project, and where runs lie.
-            task: What is tracked.
-            group: Of the runs that belong together, as the trials of a sweep do.
+        tracked. Takes at most half a minute.
 
         Raises:
             InvalidInputError: the mode in the settings is none.
@@ -60,7 +52,7 @@ class Tracker:
         )
         for attempt in attempts:
             try:
-                return cls(_open_run(settings, task, attempt, group))
+                return cls(_open_run(settings, task, attempt))
             except Exception as error:  # See _watched.
                 _logger.warning(
                     "W&B cannot track training %s %s: %r; the training goes on",
@@ -152,10 +144,7 @@ def _mode(settings: Settings) -> Literal["online", "offline", "disabled"]:
 
 
 def _open_run(
-    settings: Settings,
-    task: TrainingTask,
-    mode: Literal["online", "offline"],
-    group: str | None,
+    settings: Settings, task: TrainingTask, mode: Literal["online", "offline"]
 ) -> wandb.Run:
     folder = settings.data_dir.resolve() / "wandb"
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,8 +160,7 @@ def _open_run(
         id=task.id,
         name=task.name[:_LONGEST_NAME],
         project=settings.wandb_project,
-        group=group,
-        job_type="training" if group is None else "trial",
+        job_type="training",
         dir=folder.parent,
         resume="allow",
         reinit="create_new",
@@ -194,7 +182,7 @@ def _open_run(
             disable_git=True,
             init_timeout=_START_TIMEOUT_S,
             finish_timeout=_FINISH_TIMEOUT_S,
-            x_stats_sampling_interval=_SYSTEM_METRICS_S,
+            x_disable_stats=True,
             x_disable_meta=True,
             x_disable_machine_info=True,
             x_save_requirements=False,

@@ -72,7 +72,7 @@ def run_sweep(
     with ray_running():
         results = tune.Tuner(
             tune.with_resources(
-                partial(run_trial, config=config, settings=settings, name=folder.name), {"cpu": 1}
+                partial(run_trial, config=config, modules=settings.algorithms), {"cpu": 1}
             ),
             param_space={name: _tune_domain(d) for name, d in config.search_space.items()},
             tune_config=tune.TuneConfig(

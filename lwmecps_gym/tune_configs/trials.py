@@ -1,6 +1,7 @@
 """What a trial of a sweep does: it trains, or plays a heuristic on days to train on."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from ray import tune
@@ -10,10 +11,8 @@ from lwmecps_gym.algorithms.heuristics import HEURISTICS, check_knobs, make_heur
 from lwmecps_gym.algorithms.registry import entry_of, import_algorithms
 from lwmecps_gym.algorithms.training_days import play_training_days
 from lwmecps_gym.envs.scenario import load_scenario
-from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import LwmecpsError
 from lwmecps_gym.platform.models import TrainingRequest, TrainingTask
-from lwmecps_gym.platform.wandb_config import Tracker
 from lwmecps_gym.tune_configs.sweep_config import SweepConfig
 
 
@@ -33,20 +32,19 @@ def check_trial(drawn: dict[str, Any], config: SweepConfig) -> None:
         _task(drawn, config)
 
 
-def run_trial(drawn: dict[str, Any], *, config: SweepConfig, settings: Settings, name: str) -> None:
+def run_trial(drawn: dict[str, Any], *, config: SweepConfig, modules: Sequence[str]) -> None:
     """Run a trial, and report to Tune; which may end a training at any report.
 
     Args:
         drawn: parameters from the search space.
         config: the sweep; its scenario is an object.
-        settings: which algorithms to register, and where trainings are tracked.
-        name: of the sweep as it runs, the group of its trials in W&B.
+        modules: modules and files that register algorithms.
     """
     if config.heuristic:
         _play(drawn, config)
     else:
-        import_algorithms(settings.algorithms)
-        _train(drawn, config, settings, name)
+        import_algorithms(modules)
+        _train(drawn, config)
 
 
 def _play(drawn: dict[str, Any], config: SweepConfig) -> None:
@@ -72,28 +70,21 @@ def _task(drawn: dict[str, Any], config: SweepConfig) -> TrainingTask:
     )
 
 
-def _train(drawn: dict[str, Any], config: SweepConfig, settings: Settings, name: str) -> None:
+def _train(drawn: dict[str, Any], config: SweepConfig) -> None:
     task = _task(drawn, config)
     episode_steps = task.scenario["episode_steps"]
     score = _Score(config.metric, config.score_episodes * episode_steps)
-    tracker = Tracker.start(settings, task, group=name)
-    episodes, steps, iteration, exit_code = 0, 0, 0, 1
+    learner = entry_of(task.model_type).begin(task)
+    episodes, steps = 0, 0
     try:
-        learner = entry_of(task.model_type).begin(task)
-        try:
-            while episodes < config.total_episodes:
-                done = learner.train()
-                score.add(done.values, done.env_steps - steps)
-                episodes, steps, iteration = done.episodes, done.env_steps, iteration + 1
-                progress = {"env_steps": steps, "episodes": steps / episode_steps}
-                values = {**done.values, **progress, "score": score.mean}
-                tracker.log(values, step=iteration)
-                tune.report(values)
-        finally:
-            learner.stop()
-        exit_code = 0
+        while episodes < config.total_episodes:
+            done = learner.train()
+            score.add(done.values, done.env_steps - steps)
+            episodes, steps = done.episodes, done.env_steps
+            progress = {"env_steps": steps, "episodes": steps / episode_steps}
+            tune.report({**done.values, **progress, "score": score.mean})
     finally:
-        tracker.finish(exit_code)
+        learner.stop()
 
 
 class _Score:

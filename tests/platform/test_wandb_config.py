@@ -95,13 +95,6 @@ def history_of(records: list[Record]) -> list[dict[str, object]]:
     ]
 
 
-def test_a_run_of_a_group_names_it(settings: Settings) -> None:
-    task = a_task()
-    Tracker.start(settings, task, group="a sweep").finish()
-    run = next(r.run for r in records_of(settings, task) if r.HasField("run"))
-    assert (run.run_group, run.job_type) == ("a sweep", "trial")
-
-
 def test_an_offline_run_holds_config_history_and_model(settings: Settings, tmp_path: Path) -> None:
     task = a_task()
     artifacts = ArtifactStore(tmp_path / "artifacts")
