@@ -4,7 +4,7 @@ import getpass
 import os
 import sys
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -12,8 +12,10 @@ from rich.table import Table
 from lwmecps_gym.commands.terminal import Json, err, out, print_json
 from lwmecps_gym.platform.access import ApiKey, AuditEntry, Scope, issue_key, parse_lifetime
 from lwmecps_gym.platform.config import read_settings
-from lwmecps_gym.platform.database import Store, open_store
 from lwmecps_gym.platform.models import new_id, now
+
+if TYPE_CHECKING:
+    from lwmecps_gym.platform.database import Store
 
 keys_app = typer.Typer(help="Keys of the API: create, list, revoke.", no_args_is_help=True)
 
@@ -32,7 +34,7 @@ def create_key(
     From the first key on the API asks everyone for one.
     """
     key, text = issue_key(name, scope, None if expires is None else parse_lifetime(expires))
-    store = open_store(read_settings())
+    store = _store()
     store.keys.add(key)
     _record(store, "create", key)
     if as_json:
@@ -49,7 +51,7 @@ def create_key(
 @keys_app.command("list")
 def list_keys(as_json: Json = False) -> None:
     """List all keys, those that are revoked too; never the keys themselves."""
-    keys = open_store(read_settings()).keys.list()
+    keys = _store().keys.list()
     if as_json:
         print_json([_shown(key) for key in keys])
         return
@@ -68,7 +70,7 @@ def revoke_key(
     as_json: Json = False,
 ) -> None:
     """Let a key open nothing any more; it takes effect within two seconds."""
-    store = open_store(read_settings())
+    store = _store()
     key = store.keys.revoke(key_id, now())
     _record(store, "revoke", key)
     if as_json:
@@ -77,7 +79,14 @@ def revoke_key(
         out.print(f"revoked: {key.id} ({key.name})", highlight=False)
 
 
-def _record(store: Store, verb: str, key: ApiKey) -> None:
+def _store() -> "Store":
+    """Open the store, whose drivers every other command would wait for at its start."""
+    from lwmecps_gym.platform.database import open_store
+
+    return open_store(read_settings())
+
+
+def _record(store: "Store", verb: str, key: ApiKey) -> None:
     store.audit.append(
         AuditEntry(
             id=new_id(),

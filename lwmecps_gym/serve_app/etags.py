@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from lwmecps_gym.serve_app.model_views import ModelView, VersionView
-from lwmecps_gym.serve_app.services import Services, ServicesDep
+from lwmecps_gym.serve_app.services import ServicesDep
 from lwmecps_gym.serve_app.views import TrainingDetail
 
 IfMatch = Annotated[
@@ -39,7 +39,7 @@ async def _training_matches(task_id: str, services: ServicesDep, if_match: IfMat
 
 async def _model_matches(model_id: str, services: ServicesDep, if_match: IfMatch = None) -> None:
     if if_match is not None:
-        view = await run_in_threadpool(_shown_model, services, model_id)
+        view = await run_in_threadpool(ModelView.read, services.store, model_id)
         _check(if_match, view, f"model {model_id!r}")
 
 
@@ -47,7 +47,7 @@ async def _version_matches(
     model_id: str, version: str, services: ServicesDep, if_match: IfMatch = None
 ) -> None:
     if if_match is not None:
-        view = await run_in_threadpool(_shown_version, services, model_id, version)
+        view = await run_in_threadpool(VersionView.read, services.store, model_id, version)
         _check(if_match, view, f"version {version} of model {model_id!r}")
 
 
@@ -56,15 +56,6 @@ model_matches = Depends(_model_matches)
 version_matches = Depends(_version_matches)
 """Dependencies of routes that change a training, a model, or a version of one: 412 unless what
 `If-Match` names is still true."""
-
-
-def _shown_model(services: Services, model_id: str) -> ModelView:
-    return ModelView.of(services.store, services.store.get_model(model_id))
-
-
-def _shown_version(services: Services, model_id: str, version: str) -> VersionView:
-    found = services.store.get_version(model_id, version)
-    return VersionView.of(found, services.store.alias_versions(model_id))
 
 
 def _check(if_match: str, view: BaseModel, what: str) -> None:

@@ -49,6 +49,11 @@ class ModelView(View):
         }
         return cls.model_validate({**model.model_dump(), **shown})
 
+    @classmethod
+    def read(cls, store: Store, model_id: str) -> Self:
+        """Show the model of an id; NotFoundError if there is none."""
+        return cls.of(store, store.get_model(model_id))
+
 
 class ModelList(BaseModel):
     """One page of models, by id."""
@@ -81,6 +86,12 @@ class VersionView(View):
         """
         own = sorted(name for name, number in aliases.items() if number == version.version)
         return cls.model_validate({**version.model_dump(), "aliases": own})
+
+    @classmethod
+    def read(cls, store: Store, model_id: str, version: str) -> Self:
+        """Show a version by its number, an alias or `latest`; NotFoundError if there is none."""
+        found = store.get_version(model_id, version)
+        return cls.of(found, store.alias_versions(model_id))
 
 
 class VersionList(BaseModel):

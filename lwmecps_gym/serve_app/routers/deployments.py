@@ -60,8 +60,7 @@ async def undeploy_model(model_id: str, services: ServicesDep, caller: CallerNam
     await services.deployed.answering(model_id)
     await run_in_threadpool(services.store.undeploy, model_id, by=caller)
     services.deployed.forget(model_id)
-    model = await run_in_threadpool(services.store.get_model, model_id)
-    return await run_in_threadpool(ModelView.of, services.store, model)
+    return await run_in_threadpool(ModelView.read, services.store, model_id)
 
 
 @router.post(

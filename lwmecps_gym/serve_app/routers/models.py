@@ -41,8 +41,7 @@ async def list_models(
 @router.get("/{model_id}", responses=documented(404, 422))
 async def read_model(model_id: str, services: ServicesDep, response: Response) -> ModelView:
     """Read a model."""
-    model = await run_in_threadpool(services.store.get_model, model_id)
-    view = await run_in_threadpool(ModelView.of, services.store, model)
+    view = await run_in_threadpool(ModelView.read, services.store, model_id)
     put_etag(response, view)
     return view
 

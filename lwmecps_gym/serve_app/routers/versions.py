@@ -106,9 +106,7 @@ async def read_version(
     model_id: str, version: Version, services: ServicesDep, response: Response
 ) -> VersionView:
     """Read a version: where it comes from, and what it reached."""
-    found = await run_in_threadpool(services.store.get_version, model_id, version)
-    aliases = await run_in_threadpool(services.store.alias_versions, model_id)
-    view = VersionView.of(found, aliases)
+    view = await run_in_threadpool(VersionView.read, services.store, model_id, version)
     put_etag(response, view)
     return view
 
