@@ -29,6 +29,7 @@ from lwmecps_gym.commands.terminal import (
     number,
     out,
     print_json,
+    tell_of_sync,
 )
 from lwmecps_gym.commands.train import train
 from lwmecps_gym.commands.watch import watch
@@ -207,6 +208,7 @@ def sweep(
     out.print(table)
     found = f"--policy {result.policy}" if result.policy else json.dumps(result.best.parameters)
     out.print(f"best: {result.best.trial_id} {found}", soft_wrap=True)
+    tell_of_sync(result.wandb_sync)
 
 
 @scenarios_app.command("list")

@@ -27,3 +27,10 @@ def print_json(document: Any) -> None:
 def number(value: float | None) -> str:
     """A number as tables show it; - for none."""
     return "-" if value is None else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def tell_of_sync(command: str | None) -> None:
+    """Tell how W&B runs that are kept on this disk are sent; nothing where there are none."""
+    if command is not None:
+        line = f"W&B is told later, by: {command}"
+        err.print(line, highlight=False, markup=False, soft_wrap=True)

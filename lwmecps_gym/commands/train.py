@@ -11,10 +11,20 @@ import typer
 from lwmecps_gym.commands.connect import connect
 from lwmecps_gym.commands.progress import follow
 from lwmecps_gym.commands.tasks import wait_for
-from lwmecps_gym.commands.terminal import Json, ScenarioOption, Seed, err, number, out, print_json
+from lwmecps_gym.commands.terminal import (
+    Json,
+    ScenarioOption,
+    Seed,
+    err,
+    number,
+    out,
+    print_json,
+    tell_of_sync,
+)
 from lwmecps_gym.platform.config import read_settings
 from lwmecps_gym.platform.errors import InvalidInputError
 from lwmecps_gym.platform.models import TrainingTask
+from lwmecps_gym.platform.offline_runs import sync_command
 
 if TYPE_CHECKING:
     from lwmecps_gym.serve_app.views import TrainingDetail
@@ -93,14 +103,22 @@ def _train_here(wanted: dict[str, Any] | str) -> TrainingTask:
     """Train what is asked for, or go on with the task of an id."""
     from lwmecps_gym.algorithms.runner import resume_here, train_here
 
+    settings = read_settings()
+    ids: list[str] = []
+
     def begun(task: TrainingTask) -> None:
+        ids.append(task.id)
         line = f"training {task.id}; if interrupted: lwmecps train --resume {task.id}"
         err.print(line, highlight=False, soft_wrap=True)
 
-    with follow(err) as show, redirect_stdout(sys.stderr):
-        if isinstance(wanted, str):
-            return resume_here(wanted, read_settings(), show, begun)
-        return train_here(wanted, read_settings(), show, begun)
+    try:
+        with follow(err) as show, redirect_stdout(sys.stderr):
+            if isinstance(wanted, str):
+                return resume_here(wanted, settings, show, begun)
+            return train_here(wanted, settings, show, begun)
+    finally:
+        for task_id in ids:
+            tell_of_sync(sync_command(settings.data_dir, task_id))
 
 
 def _print(task: "TrainingTask | TrainingDetail", as_json: bool) -> None:

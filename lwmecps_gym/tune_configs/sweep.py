@@ -23,9 +23,11 @@ from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import LwmecpsError
 from lwmecps_gym.platform.models import slug
+from lwmecps_gym.platform.offline_runs import sync_command
 from lwmecps_gym.platform.task_queue import error_text
 from lwmecps_gym.tune_configs.sweep_config import Domain, SweepConfig, load_sweep
 from lwmecps_gym.tune_configs.sweep_result import SweepProgress, SweepResult, SweepTrial, best_of
+from lwmecps_gym.tune_configs.tracked_trials import TrackedTrials
 from lwmecps_gym.tune_configs.trials import check_trial, run_trial
 
 __all__ = ["OnProgress", "load_sweep", "run_sweep"]
@@ -69,7 +71,8 @@ def run_sweep(
     check_trial(lowest, config)
     folder = settings.data_dir.resolve() / "sweeps" / f"{slug(config.name)}-{_timestamp()}"
     record = _Record(config, config.total_episodes * played.episode_steps, on_progress)
-    with ray_running():
+    tracked = TrackedTrials(config, played.name, settings, folder.name)
+    with tracked, ray_running():
         results = tune.Tuner(
             tune.with_resources(
                 partial(run_trial, config=config, modules=settings.algorithms), {"cpu": 1}
@@ -86,7 +89,10 @@ def run_sweep(
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
-                name=folder.name, storage_path=str(folder.parent), verbose=0, callbacks=[record]
+                name=folder.name,
+                storage_path=str(folder.parent),
+                verbose=0,
+                callbacks=[record, tracked],
             ),
         ).fit()
     errors = {Path(each.path).name: each.error for each in results if each.error}
@@ -113,6 +119,7 @@ def run_sweep(
         best=best,
         policy=config.policy(best.parameters),
         folder=folder,
+        wandb_sync=sync_command(settings.data_dir, f"{folder.name}-*"),
     )
     (folder / "sweep.json").write_text(result.model_dump_json(indent=2), encoding="utf-8")
     return result

@@ -63,6 +63,9 @@ class SweepResult(BaseModel):
         default=None, description="The best heuristic, as `lwmecps evaluate --policy` takes it."
     )
     folder: Path = Field(description="Holds this result and the history of each trial.")
+    wandb_sync: str | None = Field(
+        default=None, description="Sends its runs to W&B, where they were kept offline."
+    )
 
 
 def best_of(trials: Iterable[SweepTrial], mode: str) -> BestTrial | None:

@@ -18,6 +18,7 @@ from lwmecps_gym.platform.artifacts import ArtifactStore
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.errors import InvalidInputError
 from lwmecps_gym.platform.models import TrainingTask, new_id
+from lwmecps_gym.platform.offline_runs import sync_command
 from lwmecps_gym.platform.wandb_config import Tracker
 
 BLOCK_BYTES = 32768
@@ -73,15 +74,11 @@ def read_records(file: Path) -> Iterator[Record]:
 
 
 def records_of(settings: Settings, task: TrainingTask) -> list[Record]:
-    """Return all records of a finished run, which W&B's own process may still be writing."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        (file,) = (settings.data_dir / "wandb").glob(f"offline-run-*-{task.id}/run-*.wandb")
-        records = list(read_records(file))
-        if any(record.HasField("exit") for record in records):
-            return records
-        time.sleep(0.05)
-    raise TimeoutError(f"W&B never wrote the end of {file}")
+    """Return all records of a finished run."""
+    (file,) = (settings.data_dir / "wandb").glob(f"offline-run-*-{task.id}/run-*.wandb")
+    records = list(read_records(file))
+    assert any(record.HasField("exit") for record in records), f"{file} has no end"
+    return records
 
 
 def history_of(records: list[Record]) -> list[dict[str, object]]:
@@ -141,6 +138,19 @@ def test_an_offline_run_holds_config_history_and_model(settings: Settings, tmp_p
     assert next(r.exit.exit_code for r in records if r.HasField("exit")) == 0
 
 
+def test_a_run_holds_what_its_process_and_machine_use(settings: Settings) -> None:
+    measured: set[str] = set()
+    for duration_s in (0.5, 2, 8):  # W&B begins to measure when its process gets to it
+        task = a_task()
+        tracker = Tracker.start(settings, task)
+        time.sleep(duration_s)
+        tracker.finish()
+        measured = {i.key for r in records_of(settings, task) for i in r.stats.item}
+        if measured:
+            break
+    assert {"memory_percent", "proc.memory.rssMB"} <= measured
+
+
 def test_the_log_has_the_command_that_sends_an_offline_run(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -152,6 +162,14 @@ def test_the_log_has_the_command_that_sends_an_offline_run(
     folder = Path(command.rpartition("wandb sync ")[2])
     assert folder.is_dir()
     assert list(folder.glob("*.wandb"))
+
+
+def test_the_command_that_sends_runs_is_known_as_long_as_there_are_any(tmp_path: Path) -> None:
+    data_dir = tmp_path / "my data"
+    assert sync_command(data_dir, "one") is None
+    (data_dir / "wandb" / "offline-run-20260101_000000-one").mkdir(parents=True)
+    assert sync_command(data_dir, "one") == f"wandb sync '{data_dir}/wandb'/offline-run-*-one"
+    assert sync_command(data_dir, "two") is None
 
 
 def test_a_failed_training_leaves_its_exit_code(settings: Settings) -> None:

@@ -17,6 +17,8 @@ from lwmecps_gym.tune_configs.sweep import run_sweep
 from lwmecps_gym.tune_configs.sweep_config import SweepConfig
 from lwmecps_gym.tune_configs.sweep_result import SweepProgress, SweepResult, SweepTrial, best_of
 
+from ..platform.test_wandb_config import history_of, read_records
+
 EPISODE_STEPS = 120
 TOO_MANY_BINS = 50
 """Legal, but too many for a table on four nodes."""
@@ -53,7 +55,7 @@ def seen() -> list[SweepProgress]:
 def result(
     ray_session: None, tmp_path_factory: pytest.TempPathFactory, seen: list[SweepProgress]
 ) -> SweepResult:
-    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), wandb_mode="disabled")
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), wandb_mode="offline")
     terminal = threading.RLock()  # like a terminal's, it cannot be sent to another process
 
     def show(progress: SweepProgress) -> None:
@@ -111,6 +113,22 @@ class TestSweep:
         assert json.loads((result.folder / "sweep.json").read_text()) == result.model_dump(
             mode="json"
         )
+
+    def test_has_a_run_of_each_trial_in_one_group_of_wandb(self, result: SweepResult) -> None:
+        folder = result.folder.parents[1] / "wandb"
+        assert result.wandb_sync == f"wandb sync {folder}/offline-run-*-{result.folder.name}-*"
+        for trial in result.trials:
+            (file,) = folder.glob(f"offline-run-*-{result.folder.name}-{trial.trial_id}/*.wandb")
+            records = list(read_records(file))
+            (run,) = (record.run for record in records if record.HasField("run"))
+            assert (run.run_group, run.job_type) == (result.folder.name, "trial")
+            config = {item.key: json.loads(item.value_json) for item in run.config.update}
+            assert config["parameters"] == {"epsilon_decay": 0.5, **trial.parameters}
+            (ended,) = (record.exit.exit_code for record in records if record.HasField("exit"))
+            assert ended == (1 if trial.state == "failed" else 0)
+            written = [line["score"] for line in history_of(records)]
+            told = [] if trial.state == "failed" else history(result, trial.trial_id)
+            assert written == [report["score"] for report in told]
 
     def test_without_any_finished_trial_is_an_error_that_says_why(
         self, ray_session: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
