@@ -13,6 +13,7 @@ from typing import Any
 
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import Store
+from lwmecps_gym.platform.database.records import Check, anything
 from lwmecps_gym.platform.errors import ConflictError, QueueFullError
 from lwmecps_gym.platform.models import (
     MetricRecord,
@@ -158,19 +159,21 @@ class TrainingService:
         self._queue.start(change(self._store, task_id, taken))
         return self._store.get_task(task_id)
 
-    def pause(self, task_id: str) -> TrainingTask:
+    # Those that steer take a `check`, which is called with the task that is changed.
+
+    def pause(self, task_id: str, check: Check = anything) -> TrainingTask:
         """Let a training end its iteration, write a checkpoint and wait; raises `ConflictError`."""
-        return self._move(task_id, Event.PAUSE, _unclaimed)
+        return self._move(task_id, Event.PAUSE, check, _unclaimed)
 
-    def resume(self, task_id: str) -> TrainingTask:
+    def resume(self, task_id: str, check: Check = anything) -> TrainingTask:
         """Put a paused training back into the queue; raises `ConflictError`."""
-        return self._move(task_id, Event.RESUME)
+        return self._move(task_id, Event.RESUME, check)
 
-    def stop(self, task_id: str) -> TrainingTask:
+    def stop(self, task_id: str, check: Check = anything) -> TrainingTask:
         """Let a training end its iteration and keep its model; raises `ConflictError`."""
-        return self._move(task_id, Event.STOP)
+        return self._move(task_id, Event.STOP, check)
 
-    def cancel(self, task_id: str) -> TrainingTask:
+    def cancel(self, task_id: str, check: Check = anything) -> TrainingTask:
         """End a training without a model.
 
         Raises:
@@ -185,15 +188,15 @@ class TrainingService:
                 )
             return {"lease_until": None, "finished_at": self._clock()}
 
-        return self._move(task_id, Event.CANCEL, ended)
+        return self._move(task_id, Event.CANCEL, check, ended)
 
-    def retry(self, task_id: str) -> TrainingTask:
+    def retry(self, task_id: str, check: Check = anything) -> TrainingTask:
         """Queue a training that ended without being completed, from its last checkpoint if any.
 
         Raises:
             ConflictError: It has not ended, or is completed.
         """
-        return self._move(task_id, Event.RETRY, self._retried)
+        return self._move(task_id, Event.RETRY, check, self._retried)
 
     def get(self, task_id: str) -> TrainingTask:
         """Return a task; raises `NotFoundError`."""
@@ -237,11 +240,14 @@ class TrainingService:
         self,
         task_id: str,
         event: Event,
+        check: Check,
         changes: Callable[[TrainingTask], dict[str, Any]] = lambda task: {},
     ) -> TrainingTask:
-        return change(
-            self._store, task_id, lambda task: {"state": after(task, event), **changes(task)}
-        )
+        def moved(task: TrainingTask) -> dict[str, Any]:
+            check(task)
+            return {"state": after(task, event), **changes(task)}
+
+        return change(self._store, task_id, moved)
 
     def _retried(self, task: TrainingTask) -> dict[str, Any]:
         return {

@@ -41,18 +41,26 @@ class ModelView(View):
     tags: Tags
 
     @classmethod
-    def of(cls, store: Store, model: ModelRecord) -> Self:
-        """Show a model, with what the store says of it."""
-        shown = {
-            "deployed_version": store.deployed_version(model.id),
-            "aliases": store.alias_versions(model.id),
-        }
+    def of(cls, model: ModelRecord, deployed: int | None, aliases: Mapping[str, int]) -> Self:
+        """Show a model.
+
+        Args:
+            model: The model.
+            deployed: The version of it that answers, None if none does.
+            aliases: Versions of it by alias.
+        """
+        shown = {"deployed_version": deployed, "aliases": aliases}
         return cls.model_validate({**model.model_dump(), **shown})
+
+    @classmethod
+    def complete(cls, store: Store, model: ModelRecord) -> Self:
+        """Show a model, with what the store says of it."""
+        return cls.of(model, store.deployed_version(model.id), store.alias_versions(model.id))
 
     @classmethod
     def read(cls, store: Store, model_id: str) -> Self:
         """Show the model of an id; NotFoundError if there is none."""
-        return cls.of(store, store.get_model(model_id))
+        return cls.complete(store, store.get_model(model_id))
 
 
 class ModelList(BaseModel):

@@ -1,6 +1,7 @@
 """What answers for models: the wish, which survives every restart, and the wishes before."""
 
 from lwmecps_gym.platform.database.aliases import Aliases
+from lwmecps_gym.platform.database.records import Check, anything
 from lwmecps_gym.platform.database.versions import VersionName
 from lwmecps_gym.platform.errors import ConflictError, NotFoundError
 from lwmecps_gym.platform.models import Deployment, DeploymentChange
@@ -10,20 +11,30 @@ class Deployments(Aliases):
     """The part of the store that knows which versions are deployed."""
 
     def deploy(
-        self, model_id: str, version: VersionName = None, *, by: str, mode: str = "serve"
+        self,
+        model_id: str,
+        version: VersionName = None,
+        *,
+        by: str,
+        mode: str = "serve",
+        check: Check = anything,
     ) -> Deployment:
         """Wish that a version answers for its model; of two wishes the last one stays.
+
+        `check` is called with the deployment, here and below.
 
         Raises:
             NotFoundError: there is no such model, version or alias.
         """
         number = self.get_version(model_id, version).version
-        return self._wish(model_id, DeploymentChange(by=by, action="deploy", version=number), mode)
+        change = DeploymentChange(by=by, action="deploy", version=number)
+        return self._wish(model_id, change, mode, check)
 
-    def undeploy(self, model_id: str, *, by: str) -> Deployment:
+    def undeploy(self, model_id: str, *, by: str, check: Check = anything) -> Deployment:
         """Wish that no version answers for a model; NotFoundError if none does."""
         self.get_deployment(model_id)
-        return self._wish(model_id, DeploymentChange(by=by, action="undeploy", version=None), None)
+        change = DeploymentChange(by=by, action="undeploy", version=None)
+        return self._wish(model_id, change, None, check)
 
     def rollback_version(self, model_id: str) -> int:
         """Return the version that `rollback` would deploy.
@@ -36,7 +47,7 @@ class Deployments(Aliases):
         deployment = self._find("deployments", model_id, Deployment)
         return _version_before(model_id, deployment)
 
-    def rollback(self, model_id: str, *, by: str) -> Deployment:
+    def rollback(self, model_id: str, *, by: str, check: Check = anything) -> Deployment:
         """Wish that the version that was deployed before answers again; a second one goes further.
 
         After `undeploy` it is the version that was undeployed.
@@ -47,7 +58,7 @@ class Deployments(Aliases):
         """
         number = self.get_version(model_id, self.rollback_version(model_id)).version
         change = DeploymentChange(by=by, action="rollback", version=number)
-        return self._wish(model_id, change, None)
+        return self._wish(model_id, change, None, check)
 
     def get_deployment(self, model_id: str) -> Deployment:
         """Return the deployment of a model; NotFoundError if no version of it is deployed."""
@@ -72,8 +83,11 @@ class Deployments(Aliases):
         deployment = self._find("deployments", model_id, Deployment)
         return [] if deployment is None else deployment.history
 
-    def _wish(self, model_id: str, change: DeploymentChange, mode: str | None) -> Deployment:
+    def _wish(
+        self, model_id: str, change: DeploymentChange, mode: str | None, check: Check
+    ) -> Deployment:
         def follow(current: Deployment | None) -> Deployment:
+            check(current)
             if change.action == "rollback" and _version_before(model_id, current) != change.version:
                 raise ConflictError(
                     f"model {model_id!r} was deployed anew meanwhile; see, and retry"

@@ -9,6 +9,10 @@ from lwmecps_gym.platform.models import Record
 
 R = TypeVar("R", bound=Record)
 
+Check = Callable[[Record | None], None]
+"""Called with a record as a change finds it (None: nothing), each time that the change is tried;
+what it raises ends the change. So it holds at the moment of the write."""
+
 PAGE = 1000
 """How many documents are read at once."""
 
@@ -17,6 +21,10 @@ def document_of(record: Record) -> Document:
     """Return a record as it is stored; raises `InvalidInputError` for what cannot be."""
     made: Document = storable(record.model_dump(mode="json"), type(record).__name__)
     return made
+
+
+def anything(record: Record | None) -> None:
+    """Let a change be made on whatever is there: the `Check` of most."""
 
 
 def check_limit(limit: int) -> None:

@@ -1,7 +1,7 @@
 """Deleting models and versions, which nothing may refer to; see `aliases` on how that is sure."""
 
 from lwmecps_gym.platform.database.deployments import Deployments
-from lwmecps_gym.platform.database.records import document_of
+from lwmecps_gym.platform.database.records import Check, anything, document_of
 from lwmecps_gym.platform.database.versions import VersionName
 from lwmecps_gym.platform.errors import ConflictError
 from lwmecps_gym.platform.models import Alias, Deployment, ModelRecord, ModelVersion, now
@@ -10,8 +10,12 @@ from lwmecps_gym.platform.models import Alias, Deployment, ModelRecord, ModelVer
 class ModelRegistry(Deployments):
     """The part of the store that knows models, versions, aliases and deployments."""
 
-    def delete_version(self, model_id: str, version: VersionName) -> ModelVersion:
+    def delete_version(
+        self, model_id: str, version: VersionName, check: Check = anything
+    ) -> ModelVersion:
         """Delete a version, whose number is never given again; its artifact stays.
+
+        `check` is called with the version.
 
         Returns:
             The version as it was.
@@ -26,7 +30,7 @@ class ModelRegistry(Deployments):
                 f"version {known.version} is the only one of model {model_id!r}: delete the model"
             )
         self._check_unused(model_id, known.version)
-        self._mark(known, deleted=True)
+        self._mark(known, deleted=True, check=check)
         try:
             self._check_unused(model_id, known.version)
         except ConflictError:
@@ -34,14 +38,17 @@ class ModelRegistry(Deployments):
             raise
         return known
 
-    def delete_model(self, model_id: str) -> None:
+    def delete_model(self, model_id: str, check: Check = anything) -> None:
         """Delete a model with all its versions; their artifacts stay.
+
+        `check` is called with the model.
 
         Raises:
             NotFoundError: there is no such model.
             ConflictError: a version is deployed or has an alias, or one was added meanwhile.
         """
         model = self.get_model(model_id)
+        check(model)
         self._check_unused(model_id, None)
         deleted = model.model_copy(
             update={"deleted_through": model.latest_version, "revision": model.revision + 1}
@@ -66,14 +73,14 @@ class ModelRegistry(Deployments):
             self._documents.delete("aliases", alias.id)
         self._documents.delete("deployments", model_id)
 
-    def _mark(self, version: ModelVersion, deleted: bool) -> None:
+    def _mark(self, version: ModelVersion, deleted: bool, check: Check = anything) -> None:
         time = now() if deleted else None
-        self._put(
-            "versions",
-            version.id,
-            ModelVersion,
-            lambda current: current and current.model_copy(update={"deleted_at": time}),
-        )
+
+        def marked(current: ModelVersion | None) -> ModelVersion | None:
+            check(current)
+            return current and current.model_copy(update={"deleted_at": time})
+
+        self._put("versions", version.id, ModelVersion, marked)
 
     def _check_unused(self, model_id: str, version: int | None) -> None:
         """Raise ConflictError if a version, or any where it is None, is deployed or aliased."""

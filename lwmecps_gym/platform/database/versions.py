@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from lwmecps_gym.platform.database.documents import Scalar
-from lwmecps_gym.platform.database.records import Records, document_of
+from lwmecps_gym.platform.database.records import Check, Records, anything, document_of
 from lwmecps_gym.platform.errors import ConflictError, NotFoundError
 from lwmecps_gym.platform.models import Alias, Lineage, ModelRecord, ModelVersion, slug
 
@@ -133,11 +133,17 @@ class Versions(Records):
             and version.deleted_at is None
         ]
 
-    def tag_model(self, model_id: str, tags: Mapping[str, str | None]) -> ModelRecord:
-        """Set tags of a model and remove those that are None; NotFoundError without model."""
+    def tag_model(
+        self, model_id: str, tags: Mapping[str, str | None], check: Check = anything
+    ) -> ModelRecord:
+        """Set tags of a model and remove those that are None; NotFoundError without model.
+
+        `check` is called with the model.
+        """
 
         def change(model: ModelRecord | None) -> ModelRecord:
             current = model or self.get_model(model_id)
+            check(current)
             return current.model_copy(update={"tags": _tagged(current.tags, tags)})
 
         self.get_model(model_id)
@@ -146,13 +152,21 @@ class Versions(Records):
         return changed
 
     def tag_version(
-        self, model_id: str, version: VersionName, tags: Mapping[str, str | None]
+        self,
+        model_id: str,
+        version: VersionName,
+        tags: Mapping[str, str | None],
+        check: Check = anything,
     ) -> ModelVersion:
-        """Set tags of a version and remove those that are None; NotFoundError without it."""
+        """Set tags of a version and remove those that are None; NotFoundError without it.
+
+        `check` is called with the version.
+        """
         known = self.get_version(model_id, version)
 
         def change(current: ModelVersion | None) -> ModelVersion:
             current = current or known
+            check(current)
             return current.model_copy(update={"tags": _tagged(current.tags, tags)})
 
         changed = self._put("versions", known.id, ModelVersion, change)

@@ -7,7 +7,7 @@ from lwmecps_gym.algorithms.decision_request import Decision, DecisionBatch, Dec
 from lwmecps_gym.platform.access import Scope
 from lwmecps_gym.platform.errors import InvalidInputError
 from lwmecps_gym.serve_app.access import needs
-from lwmecps_gym.serve_app.etags import model_matches
+from lwmecps_gym.serve_app.etags import ModelMatches
 from lwmecps_gym.serve_app.model_views import (
     DeploymentHistory,
     DeploymentView,
@@ -23,7 +23,7 @@ router = APIRouter()
 
 @router.post(
     "/{model_id}/deploy",
-    dependencies=[json_body, model_matches],
+    dependencies=[json_body],
     responses=documented(400, 404, 409, 412, 413, 415, 422),
 )
 @needs(Scope.DEPLOYER)
@@ -31,6 +31,7 @@ async def deploy_model(
     model_id: str,
     services: ServicesDep,
     caller: CallerName,
+    matches: ModelMatches,
     body: DeployRequest | None = None,
 ) -> DeploymentView:
     """Make a version answer `predict`; it is loaded before the answer comes."""
@@ -43,7 +44,12 @@ async def deploy_model(
     version = await run_in_threadpool(services.store.get_version, model_id, wish.version)
     await services.policies.load(model_id, version.version)
     deployment = await run_in_threadpool(
-        services.store.deploy, model_id, version.version, by=caller, mode=wish.mode
+        services.store.deploy,
+        model_id,
+        version.version,
+        by=caller,
+        mode=wish.mode,
+        check=matches,
     )
     services.deployed.forget(model_id)
     return DeploymentView.of(deployment)
@@ -51,31 +57,33 @@ async def deploy_model(
 
 @router.post(
     "/{model_id}/undeploy",
-    dependencies=[model_matches],
     responses=documented(404, 409, 412, 413, 422),
 )
 @needs(Scope.DEPLOYER)
-async def undeploy_model(model_id: str, services: ServicesDep, caller: CallerName) -> ModelView:
+async def undeploy_model(
+    model_id: str, services: ServicesDep, caller: CallerName, matches: ModelMatches
+) -> ModelView:
     """Let a model answer no more."""
     await services.deployed.answering(model_id)
-    await run_in_threadpool(services.store.undeploy, model_id, by=caller)
+    await run_in_threadpool(services.store.undeploy, model_id, by=caller, check=matches)
     services.deployed.forget(model_id)
     return await run_in_threadpool(ModelView.read, services.store, model_id)
 
 
 @router.post(
     "/{model_id}/rollback",
-    dependencies=[model_matches],
     responses=documented(404, 409, 412, 413, 422),
 )
 @needs(Scope.DEPLOYER)
 async def roll_back_model(
-    model_id: str, services: ServicesDep, caller: CallerName
+    model_id: str, services: ServicesDep, caller: CallerName, matches: ModelMatches
 ) -> DeploymentView:
     """Deploy the version that was deployed before; it is loaded before the answer comes."""
     version = await run_in_threadpool(services.store.rollback_version, model_id)
     await services.policies.load(model_id, version)
-    deployment = await run_in_threadpool(services.store.rollback, model_id, by=caller)
+    deployment = await run_in_threadpool(
+        services.store.rollback, model_id, by=caller, check=matches
+    )
     services.deployed.forget(model_id)
     return DeploymentView.of(deployment)
 

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from lwmecps_gym.platform.access import Scope
 from lwmecps_gym.serve_app.access import needs
-from lwmecps_gym.serve_app.etags import model_matches, put_etag
+from lwmecps_gym.serve_app.etags import ModelMatches, put_etag
 from lwmecps_gym.serve_app.model_views import (
     ModelList,
     ModelMetrics,
@@ -34,7 +34,7 @@ async def list_models(
     models = await run_in_threadpool(services.store.list_models)
     found = [model for model in models if tagged(model.tags, tag)]
     items, next_cursor = page_of(found, lambda model: model.id, limit, cursor, sort == "-id")
-    views = [await run_in_threadpool(ModelView.of, services.store, model) for model in items]
+    views = [await run_in_threadpool(ModelView.complete, services.store, model) for model in items]
     return ModelList(items=views, next_cursor=next_cursor)
 
 
@@ -48,26 +48,27 @@ async def read_model(model_id: str, services: ServicesDep, response: Response) -
 
 @router.patch(
     "/{model_id}",
-    dependencies=[json_body, model_matches],
+    dependencies=[json_body],
     responses=documented(400, 404, 412, 413, 415, 422),
 )
 @needs(Scope.TRAINER)
-async def tag_model(model_id: str, body: TagChanges, services: ServicesDep) -> ModelView:
+async def tag_model(
+    model_id: str, body: TagChanges, services: ServicesDep, matches: ModelMatches
+) -> ModelView:
     """Set and remove tags of a model."""
-    model = await run_in_threadpool(services.store.tag_model, model_id, body.tags)
-    return await run_in_threadpool(ModelView.of, services.store, model)
+    model = await run_in_threadpool(services.store.tag_model, model_id, body.tags, matches)
+    return await run_in_threadpool(ModelView.complete, services.store, model)
 
 
 @router.delete(
     "/{model_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    dependencies=[model_matches],
     responses=documented(404, 409, 412, 413, 422),
 )
 @needs(Scope.DEPLOYER)
-async def delete_model(model_id: str, services: ServicesDep) -> None:
+async def delete_model(model_id: str, services: ServicesDep, matches: ModelMatches) -> None:
     """Delete a model with all its versions, of which none is deployed or has an alias."""
-    await run_in_threadpool(services.store.delete_model, model_id)
+    await run_in_threadpool(services.store.delete_model, model_id, matches)
     await run_in_threadpool(versions.tidy, services)
 
 

@@ -12,7 +12,7 @@ from lwmecps_gym.platform.logs import request_id_var
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
 from lwmecps_gym.platform.task_progress import Progress
 from lwmecps_gym.serve_app.access import needs
-from lwmecps_gym.serve_app.etags import put_etag, training_matches
+from lwmecps_gym.serve_app.etags import TrainingMatches, put_etag
 from lwmecps_gym.serve_app.history import CSV, as_csv, thinned
 from lwmecps_gym.serve_app.idempotency import IdempotencyKey, create_once
 from lwmecps_gym.serve_app.paging import IdCursor, PageLimit
@@ -128,36 +128,46 @@ async def read_metrics(
     return Response(lines.model_dump_json(), media_type="application/json")
 
 
-@router.post("/{task_id}/pause", dependencies=[training_matches], responses=_STEERED)
+@router.post("/{task_id}/pause", responses=_STEERED)
 @needs(Scope.TRAINER)
-async def pause_training(task_id: str, services: ServicesDep) -> TrainingDetail:
+async def pause_training(
+    task_id: str, services: ServicesDep, matches: TrainingMatches
+) -> TrainingDetail:
     """Let it end its iteration, write a checkpoint and wait; it gives its place to others."""
-    return TrainingDetail.of(await run_in_threadpool(services.training.pause, task_id))
+    return TrainingDetail.of(await run_in_threadpool(services.training.pause, task_id, matches))
 
 
-@router.post("/{task_id}/resume", dependencies=[training_matches], responses=_STEERED)
+@router.post("/{task_id}/resume", responses=_STEERED)
 @needs(Scope.TRAINER)
-async def resume_training(task_id: str, services: ServicesDep) -> TrainingDetail:
+async def resume_training(
+    task_id: str, services: ServicesDep, matches: TrainingMatches
+) -> TrainingDetail:
     """Put it back into the queue after a pause; it goes on from its checkpoint."""
-    return TrainingDetail.of(await run_in_threadpool(services.training.resume, task_id))
+    return TrainingDetail.of(await run_in_threadpool(services.training.resume, task_id, matches))
 
 
-@router.post("/{task_id}/stop", dependencies=[training_matches], responses=_STEERED)
+@router.post("/{task_id}/stop", responses=_STEERED)
 @needs(Scope.TRAINER)
-async def stop_training(task_id: str, services: ServicesDep) -> TrainingDetail:
+async def stop_training(
+    task_id: str, services: ServicesDep, matches: TrainingMatches
+) -> TrainingDetail:
     """Let it end its iteration and keep what it learned as a version of its model."""
-    return TrainingDetail.of(await run_in_threadpool(services.training.stop, task_id))
+    return TrainingDetail.of(await run_in_threadpool(services.training.stop, task_id, matches))
 
 
-@router.post("/{task_id}/cancel", dependencies=[training_matches], responses=_STEERED)
+@router.post("/{task_id}/cancel", responses=_STEERED)
 @needs(Scope.TRAINER)
-async def cancel_training(task_id: str, services: ServicesDep) -> TrainingDetail:
+async def cancel_training(
+    task_id: str, services: ServicesDep, matches: TrainingMatches
+) -> TrainingDetail:
     """End it without a model; a retry could still go on from its last checkpoint."""
-    return TrainingDetail.of(await run_in_threadpool(services.training.cancel, task_id))
+    return TrainingDetail.of(await run_in_threadpool(services.training.cancel, task_id, matches))
 
 
-@router.post("/{task_id}/retry", dependencies=[training_matches], responses=_STEERED)
+@router.post("/{task_id}/retry", responses=_STEERED)
 @needs(Scope.TRAINER)
-async def retry_training(task_id: str, services: ServicesDep) -> TrainingDetail:
+async def retry_training(
+    task_id: str, services: ServicesDep, matches: TrainingMatches
+) -> TrainingDetail:
     """Queue it again after it failed, was cancelled or stopped, from its last checkpoint if any."""
-    return TrainingDetail.of(await run_in_threadpool(services.training.retry, task_id))
+    return TrainingDetail.of(await run_in_threadpool(services.training.retry, task_id, matches))

@@ -12,7 +12,7 @@ from lwmecps_gym.platform.errors import InvalidInputError
 from lwmecps_gym.platform.model_archive import MEDIA_TYPE, pack
 from lwmecps_gym.platform.models import slug
 from lwmecps_gym.serve_app.access import needs
-from lwmecps_gym.serve_app.etags import put_etag, version_matches
+from lwmecps_gym.serve_app.etags import VersionMatches, put_etag
 from lwmecps_gym.serve_app.model_views import (
     TagChanges,
     VersionList,
@@ -113,28 +113,35 @@ async def read_version(
 
 @router.patch(
     "/{model_id}/versions/{version}",
-    dependencies=[json_body, version_matches],
+    dependencies=[json_body],
     responses=documented(400, 404, 412, 413, 415, 422),
 )
 @needs(Scope.TRAINER)
 async def tag_version(
-    model_id: str, version: Version, body: TagChanges, services: ServicesDep
+    model_id: str,
+    version: Version,
+    body: TagChanges,
+    services: ServicesDep,
+    matches: VersionMatches,
 ) -> VersionView:
     """Set and remove tags of a version."""
-    found = await run_in_threadpool(services.store.tag_version, model_id, version, body.tags)
+    found = await run_in_threadpool(
+        services.store.tag_version, model_id, version, body.tags, matches
+    )
     return VersionView.of(found, await run_in_threadpool(services.store.alias_versions, model_id))
 
 
 @router.delete(
     "/{model_id}/versions/{version}",
     status_code=status.HTTP_204_NO_CONTENT,
-    dependencies=[version_matches],
     responses=documented(404, 409, 412, 413, 422),
 )
 @needs(Scope.DEPLOYER)
-async def delete_version(model_id: str, version: Version, services: ServicesDep) -> None:
+async def delete_version(
+    model_id: str, version: Version, services: ServicesDep, matches: VersionMatches
+) -> None:
     """Delete a version that is neither deployed nor has an alias; its number is not used again."""
-    await run_in_threadpool(services.store.delete_version, model_id, version)
+    await run_in_threadpool(services.store.delete_version, model_id, version, matches)
     await run_in_threadpool(tidy, services)
 
 
