@@ -22,7 +22,7 @@ COMMANDS = (
         "alias", "delete", "deploy", "download", "predict", "rollback", "undeploy", "upload",
     )),
     *(["tasks", name] for name in (
-        "cancel", "list", "logs", "pause", "resume", "retry", "show", "stop", "watch",
+        "cancel", "delete", "list", "logs", "pause", "resume", "retry", "show", "stop", "watch",
     )),
     ["bench"], ["bench", "env"], ["bench", "faults"], ["bench", "runner"], ["bench", "train"],
 )  # fmt: skip

@@ -12,7 +12,7 @@ from lwmecps_gym.algorithms.registry import entry_of, import_algorithms
 from lwmecps_gym.algorithms.rehearsal import with_profile
 from lwmecps_gym.algorithms.training import make_manifest
 from lwmecps_gym.platform.artifacts import ArtifactStore
-from lwmecps_gym.platform.checkpoints import Checkpoints, Reached
+from lwmecps_gym.platform.checkpoints import Checkpoints, Reached, folder_of
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import open_store
 from lwmecps_gym.platform.models import ModelVersion, TaskState, TrainingTask
@@ -79,7 +79,7 @@ def artifacts_of(settings: Settings) -> ArtifactStore:
 
 def checkpoints_of(settings: Settings, task: TrainingTask) -> Checkpoints:
     """Where a task's checkpoints lie."""
-    return Checkpoints(settings.data_dir / "checkpoints" / task.id, task.attempt)
+    return Checkpoints(folder_of(settings.data_dir, task.id), task.attempt)
 
 
 def _train(settings: Settings, run: TaskRun, tracker: Tracker) -> Made | None:

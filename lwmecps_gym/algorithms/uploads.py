@@ -48,6 +48,7 @@ def add_upload(
     *,
     tags: Tags | None = None,
     parent: str | None = None,
+    upload_id: str | None = None,
 ) -> ModelVersion:
     """Register an archive as the next version of a model, if it is whole and decides.
 
@@ -58,6 +59,7 @@ def add_upload(
         archive: As `model_archive.pack` makes it.
         tags: Notes on the version.
         parent: `MODEL:VERSION` that its training began with.
+        upload_id: An upload of the same id makes no second version.
 
     Raises:
         InvalidInputError: the archive, the manifest or a tensor is wrong; nothing is kept.
@@ -92,6 +94,7 @@ def add_upload(
             parent=parent,
         ),
         tags=tags,
+        upload_id=upload_id,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import EllipsisType
 from typing import Any
+from uuid import uuid4
 
 from lwmecps_gym.algorithms.decision_request import (
     Decision,
@@ -84,13 +85,21 @@ def _download(model_id: str, version: int | str = "latest") -> Call[bytes]:
     return Call("GET", path, lambda response: response.content)
 
 
-def _upload(model_id: str, file: bytes, *, parent: str | None = None) -> Call[VersionView]:
+def _upload(
+    model_id: str,
+    file: bytes,
+    *,
+    parent: str | None = None,
+    idempotency_key: str | None = None,
+) -> Call[VersionView]:
     """Register a file as the next version of a model.
 
     Args:
         model_id: of a model that is there, or a new one.
         file: as `download` gives it.
         parent: MODEL:VERSION that its training began with.
+        idempotency_key: the same one makes no second version; unset: one of its own, so that the
+            call can be repeated when its answer is lost.
     """
     return Call(
         "POST",
@@ -98,8 +107,7 @@ def _upload(model_id: str, file: bytes, *, parent: str | None = None) -> Call[Ve
         as_model(VersionView),
         params={"parent": parent},
         content=file,
-        headers={"content-type": MEDIA_TYPE},
-        repeatable=False,
+        headers={"content-type": MEDIA_TYPE, "idempotency-key": idempotency_key or uuid4().hex},
     )
 
 

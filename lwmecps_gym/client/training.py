@@ -5,7 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 from lwmecps_gym.client.binding import AsyncResource, Resource, awaited, sync
-from lwmecps_gym.client.call import Call, api, as_model, checked
+from lwmecps_gym.client.call import Call, api, as_model, as_nothing, checked
 from lwmecps_gym.client.events import TrainingEvent, follow, follow_async
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
 from lwmecps_gym.platform.task_progress import Progress
@@ -121,6 +121,11 @@ _pause, _resume, _stop, _cancel, _retry = map(
 )
 
 
+def _delete(task_id: str) -> Call[None]:
+    """Delete a training that has ended, all but the models that it made."""
+    return Call("DELETE", api("training", task_id), as_nothing)
+
+
 def _logs(
     task_id: str, *, since: int | None = None, limit: int | None = None, tail: int | None = None
 ) -> Call[LogLines]:
@@ -143,6 +148,7 @@ class Training(Resource):
     stop = sync(_stop)
     cancel = sync(_cancel)
     retry = sync(_retry)
+    delete = sync(_delete)
 
     def events(self, task_id: str, *, since: int = -1) -> Iterator[TrainingEvent]:
         """Yield what happens to a training until it has ended; the connection may break meanwhile.
@@ -168,6 +174,7 @@ class AsyncTraining(AsyncResource):
     stop = awaited(_stop)
     cancel = awaited(_cancel)
     retry = awaited(_retry)
+    delete = awaited(_delete)
 
     def events(self, task_id: str, *, since: int = -1) -> AsyncIterator[TrainingEvent]:
         """See `Training.events`."""

@@ -141,6 +141,17 @@ def retry_task(task_id: TaskId, as_json: Json = False) -> None:
         _print_task(platform.training.retry(task_id), as_json)
 
 
+@tasks_app.command("delete")
+def delete_task(task_id: TaskId, as_json: Json = False) -> None:
+    """Delete a training that has ended: record, history, log, checkpoints; its models stay."""
+    with connect() as platform:
+        platform.training.delete(task_id)
+    if as_json:
+        print_json({"id": task_id})
+    else:
+        out.print(f"deleted: {task_id}", highlight=False)
+
+
 def wait_for(platform: "Client", task_id: str) -> "TrainingDetail":
     """Show a training's progress until it has ended.
 

@@ -24,6 +24,11 @@ LEARNER = "learner"
 _UNFINISHED = ".new-"
 
 
+def folder_of(data_dir: Path, task_id: str) -> Path:
+    """Return the folder of a task's checkpoints."""
+    return data_dir / "checkpoints" / task_id
+
+
 class Reached(BaseModel):
     """How far a training was; its fields are those of the task."""
 

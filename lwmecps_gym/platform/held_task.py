@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from lwmecps_gym.platform.database import Store
-from lwmecps_gym.platform.errors import ConflictError, StoreUnavailableError
+from lwmecps_gym.platform.errors import ConflictError, NotFoundError, StoreUnavailableError
 from lwmecps_gym.platform.models import MetricRecord, TrainingTask
 from lwmecps_gym.platform.task_queue import Clock
 from lwmecps_gym.platform.task_states import change
@@ -133,7 +133,10 @@ class HeldTask:
             return changes(task)
 
         with self._writing:
-            self._task = change(self._store, self._task.id, mine)
+            try:
+                self._task = change(self._store, self._task.id, mine)
+            except NotFoundError as gone:
+                raise ConflictError(f"{gone}; it was ended and deleted meanwhile") from gone
             if not self._task.state.active:
                 self._over.set()
 

@@ -132,6 +132,7 @@ class TrainingTask(Record):
     resumed: int = Field(default=0, description="How often it went on from a checkpoint.")
     retries: int = Field(default=0, description="How often it was taken up again after its end.")
     saving: bool = Field(default=False, description="Its model is being stored right now.")
+    deleting: bool = Field(default=False, description="Parts of it may be gone already.")
     iteration: int = 0
     checkpoint_iteration: int | None = None
     spent_s: float = Field(default=0.0, description="Time spent training, s; without pauses.")
@@ -217,6 +218,7 @@ class ModelVersion(Record):
     model_type: str
     task_id: str | None
     retry: int = Field(default=0, description="Which retry of the task made it; 0: its first run.")
+    upload_id: str | None = Field(default=None, description="Which upload made it, if one did.")
     digest: str = Field(description="SHA-256 that addresses the artifact (weights and manifest).")
     metrics: dict[str, float] = Field(default_factory=dict)
     lineage: Lineage | None = None

@@ -41,7 +41,7 @@ def task_log(data_dir: Path, task: TrainingTask) -> Iterator[None]:
     The platform's own loggers write from INFO on, all others from WARNING on. The error that leaves
     the block is logged with its traceback.
     """
-    path = _path(data_dir, task.id)
+    path = log_path(data_dir, task.id)
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = _BoundedFile(path, encoding="utf-8")
     handler.setFormatter(JsonFormatter(task_id=task.id, request_id=task.request_id))
@@ -86,7 +86,7 @@ def read_task_log(
     """
     lines: list[dict[str, Any]] = []
     try:
-        with _path(data_dir, task_id).open("rb") as log:
+        with log_path(data_dir, task_id).open("rb") as log:
             log.seek(since)
             for line in log:
                 if len(lines) == limit or not line.endswith(b"\n"):  # it is being written
@@ -103,7 +103,7 @@ def tail_task_log(data_dir: Path, task_id: str, count: int) -> tuple[list[dict[s
     last: deque[bytes] = deque(maxlen=count)
     position = 0
     try:
-        with _path(data_dir, task_id).open("rb") as log:
+        with log_path(data_dir, task_id).open("rb") as log:
             for line in log:
                 if line.endswith(b"\n"):
                     last.append(line)
@@ -113,7 +113,8 @@ def tail_task_log(data_dir: Path, task_id: str, count: int) -> tuple[list[dict[s
     return [parsed for line in last for parsed in _parsed(line)], position
 
 
-def _path(data_dir: Path, task_id: str) -> Path:
+def log_path(data_dir: Path, task_id: str) -> Path:
+    """Return the file of a task's log."""
     return data_dir / "logs" / f"{task_id}.jsonl"
 
 

@@ -250,6 +250,8 @@ class TrainingService:
         return change(self._store, task_id, moved)
 
     def _retried(self, task: TrainingTask) -> dict[str, Any]:
+        if task.deleting:
+            raise ConflictError(f"training {task.id} is being deleted; delete it again")
         return {
             "state": after(task, Event.RETRY),
             "retries": task.retries + 1,

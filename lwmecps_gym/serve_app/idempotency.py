@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Header, Request
@@ -26,12 +27,20 @@ IdempotencyKey = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a create has made: its name under the path of the request, and the answer's body."""
+
+    name: str
+    view: BaseModel
+
+
 async def create_once(
     request: Request,
     services: Services,
     key: str | None,
-    body: BaseModel,
-    make: Callable[[str], Awaitable[BaseModel]],
+    asked: bytes,
+    make: Callable[[str], Awaitable[Made]],
 ) -> Response:
     """Answer a create: 201, with the URL of what was made in `Location`.
 
@@ -39,31 +48,30 @@ async def create_once(
         request: The create; what it makes is found under its path.
         services: Where answers are kept.
         key: The caller's key, None without.
-        body: What is asked for.
-        make: Makes it under the given id, or finds that it is made; gives the body of the answer.
+        asked: What is asked for, or a digest of that.
+        make: Makes it under the given id, or finds that it is made.
 
     Raises:
         KeyReusedError: The key was used for another body.
     """
     path = request.url.path
     if key is None:
-        object_id = new_id()
-        made = await make(object_id)
-        return _answer(201, f"{path}/{object_id}", made.model_dump_json())
+        made = await make(new_id())
+        return _answer(201, f"{path}/{made.name}", made.view.model_dump_json())
     answers, caller = services.store.answers, caller_of(request.scope)
     who = "" if caller is None else caller.key_id or caller.name
-    digest = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
+    digest = hashlib.sha256(asked).hexdigest()
     wish = KeptAnswer(id=reservation_id(who, path, key), request_digest=digest, object_id=new_id())
     kept = await run_in_threadpool(answers.reserve, wish)
     if kept.request_digest != digest:
         raise KeyReusedError(
-            f"Idempotency-Key {key!r} was used within the last day for another body, which made "
-            f"{kept.object_id}; send a new key with a new request"
+            f"Idempotency-Key {key!r} was used within the last day for another body; send a "
+            "new key with a new request"
         )
     if kept.body is None:
         made = await make(kept.object_id)
-        location = f"{path}/{kept.object_id}"
-        kept = await run_in_threadpool(answers.keep, kept, 201, location, made.model_dump_json())
+        location, body = f"{path}/{made.name}", made.view.model_dump_json()
+        kept = await run_in_threadpool(answers.keep, kept, 201, location, body)
     assert kept.status is not None and kept.location is not None and kept.body is not None
     return _answer(kept.status, kept.location, kept.body)
 

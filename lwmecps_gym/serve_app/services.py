@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, HTTPException, Request
@@ -69,6 +70,10 @@ async def _caller_name(request: Request) -> str:
     return caller.name
 
 
+async def _data_dir(request: Request) -> Path:
+    return cast(Path, request.app.state.data_dir)
+
+
 async def _json_body(request: Request) -> None:
     """Refuse a body of another kind than JSON, by name rather than as a body without fields."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -82,5 +87,6 @@ async def _json_body(request: Request) -> None:
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
+DataDir = Annotated[Path, Depends(_data_dir)]
 CallerName = Annotated[str, Depends(_caller_name)]
 json_body = Depends(_json_body)

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.platform.database import Store, open_store
 from lwmecps_gym.platform.idempotency import KEPT, KeptAnswer
-from lwmecps_gym.platform.models import now
+from lwmecps_gym.platform.models import ModelVersion, now
 
 TRAINING = "/api/v1/training"
 BODY = {"name": "a training", "model_type": "ppo", "total_episodes": 100}
@@ -119,3 +119,58 @@ def test_a_key_is_forgotten_after_a_day(store: Store) -> None:
     assert store.answers.reserve(renewed) == renewed
     assert store.answers.forget_old(now() + KEPT - timedelta(minutes=1)) == 0
     assert store.answers.forget_old(now() + KEPT) == 2
+
+
+@pytest.fixture
+def upload(client: TestClient, add_version: Callable[[], ModelVersion]) -> Callable[..., Any]:
+    """Uploads a model's file as a version of the model `copy`, under `KEY`."""
+    add_version()
+    file = client.get("/api/v1/models/untrained/versions/1/file").content
+    type_ = {"Content-Type": "application/x-tar"}
+
+    def send(content: bytes = file, query: str = "") -> Any:
+        url = f"/api/v1/models/copy/versions{query}"
+        return client.post(url, content=content, headers={**KEY, **type_})
+
+    return send
+
+
+def test_an_upload_that_is_sent_again_makes_one_version(
+    upload: Callable[..., Any], store: Store
+) -> None:
+    first, again = upload(), upload()
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.content == first.content
+    assert (
+        again.headers["location"] == first.headers["location"] == "/api/v1/models/copy/versions/1"
+    )
+    assert len(store.list_versions("copy")) == 1
+
+
+def test_another_file_or_parent_under_the_key_of_an_upload_is_refused(
+    upload: Callable[..., Any], store: Store
+) -> None:
+    upload()
+    for refusal in (upload(b"another"), upload(query="?parent=untrained:1")):
+        assert refusal.status_code == 422
+        assert refusal.json()["type"] == "urn:lwmecps:problem:idempotency-key-reused"
+    assert len(store.list_versions("copy")) == 1
+
+
+def test_uploads_that_come_at_once_make_one_version(
+    upload: Callable[..., Any], store: Store
+) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: upload(), range(4)))
+    assert len({answer.content for answer in answers}) == 1
+    assert len(store.list_versions("copy")) == 1
+
+
+def test_an_upload_that_died_before_its_answer_was_kept_makes_no_second_version(
+    upload: Callable[..., Any], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(store.answers, "keep", lambda *_: 1 / 0)
+        assert upload().status_code == 500
+    assert upload().json()["version"] == 1
+    assert len(store.list_versions("copy")) == 1

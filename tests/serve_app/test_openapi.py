@@ -18,9 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from lwmecps_gym.platform.database import Store
 from lwmecps_gym.platform.models import ModelVersion
-from lwmecps_gym.platform.task_run import TaskRun
 from lwmecps_gym.serve_app.reference import render_page
 from lwmecps_gym.serve_app.routes import make_routes
 
@@ -95,16 +93,11 @@ def test_the_examples_of_bodies_are_taken(
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.name.lower())
 def test_every_answer_is_a_documented_one(
     app: FastAPI,
-    store: Store,
     add_version: Callable[[], ModelVersion],
     mode: GenerationMode,
 ) -> None:
     client = TestClient(app)
-    task_id = client.post("/api/v1/training", json=TRAINING).json()["id"]
-    with TaskRun.begin(
-        store, task_id, attempt=1
-    ) as run:  # the events of one that runs would never end
-        run.fail("over")
+    task_id = ""
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) > 20
@@ -112,6 +105,9 @@ def test_every_answer_is_a_documented_one(
     for operation in operations:
         if mode is GenerationMode.NEGATIVE and operation.label in WITHOUT_INPUT:
             continue
+        if "{task_id}" in operation.path:  # the events of one that has not ended would never end
+            task_id = client.post("/api/v1/training", json=TRAINING).json()["id"]
+            assert client.post(f"/api/v1/training/{task_id}/cancel").status_code == 200
         if "{model_id}" in operation.path:  # the one before may have deleted it
             version = add_version().version
             client.post("/api/v1/models/untrained/deploy", json={"version": version})

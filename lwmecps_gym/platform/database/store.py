@@ -123,6 +123,10 @@ class Store(ModelRegistry):
             )
         return changed
 
+    def delete_task(self, task_id: str) -> None:
+        """Remove a task, without its history; nothing if it is gone already."""
+        self._documents.delete("tasks", task_id)
+
     def append_metrics(self, metrics: Sequence[MetricRecord]) -> None:
         """Add lines to the history of tasks, in order; of two the later attempt's stays.
 

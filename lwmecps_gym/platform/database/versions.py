@@ -27,13 +27,14 @@ class Versions(Records):
         lineage: Lineage | None = None,
         tags: Mapping[str, str] | None = None,
         retry: int = 0,
+        upload_id: str | None = None,
     ) -> ModelVersion:
         """Add the next version of a model, and the model with its first version.
 
         The version is written whole before the model points at it, and until then nobody sees it.
         Whoever finds a version whose writer died in between publishes it and takes the next number,
-        so numbers are consecutive. A task makes one version, and one more with each retry: whoever
-        calls again, or at the same time, gets what is there.
+        so numbers are consecutive. A task makes one version, and one more with each retry; an
+        upload makes one: whoever calls again, or at the same time, gets what is there.
 
         Args:
             name: The model's name; its slug is the model's id.
@@ -44,14 +45,20 @@ class Versions(Records):
             lineage: What it comes from.
             tags: Notes on it.
             retry: Which retry of the task made it.
+            upload_id: The upload that brought it, if one did.
         """
         model_id = slug(name)
         while True:
             model = self._find("models", model_id, ModelRecord)
-            # Read before: a version of the task that appears after the look for it then takes the
-            # number, so that two callers cannot both add one.
+            # Read before: a version of the same maker that appears after the look for it then
+            # takes the number, so that two callers cannot both add one.
             number = (model.latest_version if model else 0) + 1
-            version = None if task_id is None else self.version_of_task(name, task_id, retry)
+            if task_id is not None:
+                version = self.version_of_task(name, task_id, retry)
+            elif upload_id is not None:
+                version = self._made_by(model_id, {"upload_id": upload_id})
+            else:
+                version = None
             if version is None:
                 version = ModelVersion(
                     id=version_id(model_id, number),
@@ -60,6 +67,7 @@ class Versions(Records):
                     model_type=model_type,
                     task_id=task_id,
                     retry=retry,
+                    upload_id=upload_id,
                     digest=digest,
                     metrics=dict(metrics),
                     lineage=lineage,
@@ -75,11 +83,12 @@ class Versions(Records):
 
     def version_of_task(self, name: str, task_id: str, retry: int = 0) -> ModelVersion | None:
         """Return the version of a model that a task, or a retry of it, has made; None if none."""
-        model_id = slug(name)
+        return self._made_by(slug(name), {"task_id": task_id, "retry": retry})
+
+    def _made_by(self, model_id: str, maker: Mapping[str, Scalar]) -> ModelVersion | None:
         model = self._find("models", model_id, ModelRecord)
         deleted_through = model.deleted_through if model else 0
-        wanted: dict[str, Scalar] = {"model_id": model_id, "task_id": task_id, "retry": retry}
-        for version in self._read_all("versions", wanted, ModelVersion):
+        for version in self._read_all("versions", {"model_id": model_id, **maker}, ModelVersion):
             if version.version > deleted_through and version.deleted_at is None:
                 return version
         return None

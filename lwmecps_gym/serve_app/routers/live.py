@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterable, AsyncIterator
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
@@ -16,7 +15,7 @@ from lwmecps_gym.platform.task_log import read_task_log, tail_task_log
 from lwmecps_gym.serve_app.feed import Feed, Watch
 from lwmecps_gym.serve_app.limits import MAX_WATCHERS
 from lwmecps_gym.serve_app.problems import RETRY_AFTER_S, documented
-from lwmecps_gym.serve_app.services import ServicesDep
+from lwmecps_gym.serve_app.services import DataDir, ServicesDep
 from lwmecps_gym.serve_app.views import MetricLine
 
 STREAM_S = 3600.0
@@ -47,13 +46,6 @@ class LogLine(BaseModel):
         default=None, description="Id of the request that created the training."
     )
     error: str | None = Field(default=None, description="A traceback.")
-
-
-def _data_dir(request: Request) -> Path:
-    return cast(Path, request.app.state.data_dir)
-
-
-DataDir = Annotated[Path, Depends(_data_dir)]
 
 
 async def _watch(task_id: str, request: Request) -> AsyncIterator[Watch]:

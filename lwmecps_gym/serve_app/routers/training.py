@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response, status
 from starlette.concurrency import run_in_threadpool
 
 from lwmecps_gym.platform.access import Scope
+from lwmecps_gym.platform.deletion import delete_training
 from lwmecps_gym.platform.errors import ConflictError, NotFoundError
 from lwmecps_gym.platform.logs import request_id_var
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
@@ -14,11 +15,11 @@ from lwmecps_gym.platform.task_progress import Progress
 from lwmecps_gym.serve_app.access import needs
 from lwmecps_gym.serve_app.etags import TrainingMatches, put_etag
 from lwmecps_gym.serve_app.history import CSV, as_csv, thinned
-from lwmecps_gym.serve_app.idempotency import IdempotencyKey, create_once
+from lwmecps_gym.serve_app.idempotency import IdempotencyKey, Made, create_once
 from lwmecps_gym.serve_app.paging import IdCursor, PageLimit
 from lwmecps_gym.serve_app.problems import documented
 from lwmecps_gym.serve_app.routers.catalog import check_packaged
-from lwmecps_gym.serve_app.services import ServicesDep, json_body
+from lwmecps_gym.serve_app.services import DataDir, ServicesDep, json_body
 from lwmecps_gym.serve_app.views import MetricLines, TrainingDetail, TrainingPage, TrainingSummary
 
 router = APIRouter(prefix="/training", tags=["training"])
@@ -54,10 +55,11 @@ async def create_training(
                 return TrainingDetail.of(services.training.create(body, **given))
         return TrainingDetail.of(services.store.get_task(task_id))
 
-    async def make_elsewhere(task_id: str) -> TrainingDetail:
-        return await run_in_threadpool(make, task_id)
+    async def make_elsewhere(task_id: str) -> Made:
+        return Made(task_id, await run_in_threadpool(make, task_id))
 
-    return await create_once(request, services, idempotency_key, body, make_elsewhere)
+    asked = body.model_dump_json().encode()
+    return await create_once(request, services, idempotency_key, asked, make_elsewhere)
 
 
 @router.get("", responses=documented(422))
@@ -84,6 +86,15 @@ async def read_training(task_id: str, services: ServicesDep, response: Response)
     view = TrainingDetail.of(await run_in_threadpool(services.training.get, task_id))
     put_etag(response, view)
     return view
+
+
+@router.delete("/{task_id}", status_code=status.HTTP_204_NO_CONTENT, responses=_STEERED)
+@needs(Scope.TRAINER)
+async def remove_training(
+    task_id: str, services: ServicesDep, data_dir: DataDir, matches: TrainingMatches
+) -> None:
+    """Delete one that has ended: record, history, log, checkpoints; models that it made stay."""
+    await run_in_threadpool(delete_training, services.store, data_dir, task_id, matches)
 
 
 @router.get("/{task_id}/progress", responses=documented(404, 422))

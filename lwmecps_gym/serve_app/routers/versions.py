@@ -1,5 +1,6 @@
 """Versions of models: list, read, tag, download, upload, delete."""
 
+import hashlib
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, HTTPException, Path, Query, Request, Response, status
@@ -13,6 +14,7 @@ from lwmecps_gym.platform.model_archive import MEDIA_TYPE, pack
 from lwmecps_gym.platform.models import slug
 from lwmecps_gym.serve_app.access import needs
 from lwmecps_gym.serve_app.etags import VersionMatches, put_etag
+from lwmecps_gym.serve_app.idempotency import IdempotencyKey, Made, create_once
 from lwmecps_gym.serve_app.model_views import (
     TagChanges,
     VersionList,
@@ -54,6 +56,7 @@ async def list_versions(
 @router.post(
     "/{model_id}/versions",
     status_code=status.HTTP_201_CREATED,
+    response_model=VersionView,
     responses=documented(400, 404, 413, 415, 422),
     openapi_extra={
         "requestBody": {
@@ -66,13 +69,13 @@ async def list_versions(
 async def upload_version(
     model_id: str,
     request: Request,
-    response: Response,
     services: ServicesDep,
+    idempotency_key: IdempotencyKey = None,
     parent: Annotated[
         str | None,
         Query(max_length=150, description="MODEL:VERSION that its training began with."),
     ] = None,
-) -> VersionView:
+) -> Response:
     """Register a file, as a download gives it, as the next version of a model.
 
     The file is checked, loaded, and asked for a decision first. One that is refused leaves nothing
@@ -87,18 +90,29 @@ async def upload_version(
         raise InvalidInputError(
             f"model_id: {model_id!r} can be no model's id; {slug(model_id)!r} can"
         )
+    asked = hashlib.sha256(f"{parent}\n".encode())
+
+    async def make(upload_id: str) -> Made:
+        file.seek(0)
+        version = await run_in_threadpool(
+            add_upload,
+            services.store,
+            services.artifacts,
+            model_id,
+            file,
+            parent=parent,
+            upload_id=upload_id,
+        )
+        return Made(str(version.version), VersionView.of(version, {}))
+
     with services.artifacts.workspace() as folder, (folder / "upload.tar").open("w+b") as file:
         try:
             async for chunk in request.stream():
+                asked.update(chunk)
                 await run_in_threadpool(file.write, chunk)
         except ClientDisconnect:
             raise HTTPException(400, "The client left before its file had come whole.") from None
-        file.seek(0)
-        version = await run_in_threadpool(
-            add_upload, services.store, services.artifacts, model_id, file, parent=parent
-        )
-    response.headers["Location"] = f"{request.url.path}/{version.version}"
-    return VersionView.of(version, {})
+        return await create_once(request, services, idempotency_key, asked.digest(), make)
 
 
 @router.get("/{model_id}/versions/{version}", responses=documented(404, 422))
