@@ -140,12 +140,14 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare policies over whole days of the same demand."""
-    from lwmecps_gym.algorithms.evaluation import evaluate_policies, evaluation_table
-    from lwmecps_gym.algorithms.optimum.floor import affordable, measure_floor
-    from lwmecps_gym.algorithms.roster import default_policies, find_policies
     from lwmecps_gym.envs.scenario import load_scenario
 
     loaded = load_scenario(scenario)
+    # These take seconds.
+    from lwmecps_gym.algorithms.evaluation import evaluate_policies, evaluation_table
+    from lwmecps_gym.algorithms.optimum.floor import affordable, measure_floor
+    from lwmecps_gym.algorithms.roster import default_policies, find_policies
+
     policies = find_policies(policy or default_policies(loaded), loaded, read_settings(), seed)
     wanted = bool(bound or clairvoyant)
     if bound is None and clairvoyant is None:

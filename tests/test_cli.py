@@ -54,26 +54,17 @@ def own_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process."""
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process; what its libraries print from C++ counts too."""
 
     def call(*arguments: str) -> Answer:
         monkeypatch.setattr(sys, "argv", ["lwmecps", *arguments])
         with pytest.raises(SystemExit) as end:
             cli.main()
-        printed = capsys.readouterr()
+        printed = capfd.readouterr()
         return Answer(int(end.value.code or 0), printed.out, printed.err)
 
     return call
-
-
-def shell(*arguments: str, timeout_s: float = 120) -> Answer:
-    """Run the console script as a process."""
-    script = Path(sys.executable).with_name("lwmecps")
-    done = subprocess.run(
-        [script, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False
-    )
-    return Answer(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -192,15 +183,20 @@ def test_a_wrong_scenario_file_is_refused_by_file_field_and_value(
 
 
 def test_the_console_script_exits_as_it_says() -> None:
-    wrong = shell("evaluate", "--scenario", "moon")
-    assert (wrong.code, wrong.out) == (2, "")
-    assert wrong.err == (
+    script = Path(sys.executable).with_name("lwmecps")
+    command = [script, "evaluate", "--scenario", "moon"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
         "error: no scenario 'moon': neither a file nor one of "
         "['four-stations', 'testapp-day', 'tiny']\n"
     )
-    right = shell("scenarios", "list", "--json")
-    assert (right.code, right.err) == (0, "")
-    assert {item["name"] for item in right.document} == {"four-stations", "testapp-day", "tiny"}
+
+
+def test_the_scenarios_of_the_package_are_listed(run: Run) -> None:
+    answer = run("scenarios", "list", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert {item["name"] for item in answer.document} == {"four-stations", "testapp-day", "tiny"}
 
 
 def test_scenarios_are_shown_in_full_and_can_be_read_back(run: Run, tmp_path: Path) -> None:
@@ -303,8 +299,8 @@ def test_evaluate_plays_load_profiles_of_the_testapp(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_model_is_trained_listed_shown_and_compared(run: Run) -> None:
-    trained = shell(
+def test_a_model_is_trained_listed_shown_and_compared(ray_session: None, run: Run) -> None:
+    trained = run(
         "train", "--algorithm", "q_learning", "--scenario", "tiny", "--total-episodes", "64",
         "--seed", "1", "--name", "Edge table", "-p", "demand_bins=4", "--json",
     )  # fmt: skip

@@ -81,7 +81,7 @@ def cost_of(policy: Any, episodes: int = 3) -> float:
 @pytest.fixture(scope="module")
 def learned(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Q-learning on `tiny`, long enough to be good, tracked by W&B."""
-    task = task_for("q_learning", 350)
+    task = task_for("q_learning", 350, parameters={"num_envs": 16})
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WANDB_API_KEY", "WANDB_PROJECT", "WANDB_MODE"):
             patch.delenv(name, raising=False)
