@@ -5,7 +5,9 @@ from itertools import cycle, islice
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+
+from lwmecps_gym.envs.parts import Part
 
 
 def _range(value: Any) -> Any:
@@ -18,14 +20,12 @@ Sizes = Annotated[tuple[Size, Size], BeforeValidator(_range)]
 Intervals = Annotated[tuple[Interval, Interval], BeforeValidator(_range)]
 
 
-class ScenarioFamily(BaseModel):
+class ScenarioFamily(Part):
     """Scenarios drawn by `edge_scenario`, all sizes between the bounds equally often.
 
     A family stands where a scenario does: the scenario itself is then the largest of its members,
     and only the vector environment of `lwmecps-v3` plays all of them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     nodes: Sizes = Field(description="least and most nodes, or one number")
     services: Sizes = Field(description="least and most services, or one number")

@@ -12,24 +12,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from lwmecps_gym.envs.family import ScenarioFamily
+from lwmecps_gym.envs.parts import NonNegative, Part, Positive
 from lwmecps_gym.envs.placement import spread_minimum
 from lwmecps_gym.envs.workload_config import WorkloadConfig, describe_errors
 from lwmecps_gym.platform.errors import InvalidInputError, NotFoundError, ScenarioError
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*)$")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Scale = tuple[Positive, Positive]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Location(_Part):
+class Location(Part):
     """Geographic coordinates, from which round-trip times can be derived."""
 
     lat: Annotated[float, Field(ge=-90, le=90)] | None = None
@@ -53,7 +48,7 @@ class Node(Location):
     max_pods: Annotated[int, Field(ge=1)] = 110
 
 
-class Service(_Part):
+class Service(Part):
     """A service (a Deployment); resources are the requests of one replica."""
 
     name: Name
@@ -88,7 +83,7 @@ class Site(Location):
     )
 
 
-class Weights(_Part):
+class Weights(Part):
     """Weights of the terms of the cost."""
 
     latency: NonNegative = 1.0
@@ -98,7 +93,7 @@ class Weights(_Part):
     migration: NonNegative = 0.02
 
 
-class Failures(_Part):
+class Failures(Part):
     """Exponential times between failures and to repair of each node; 0 means nodes never fail."""
 
     node_mtbf_s: NonNegative = 0
@@ -111,7 +106,7 @@ class Failures(_Part):
         return self
 
 
-class Randomise(_Part):
+class Randomise(Part):
     """Domain randomisation: each range is a factor drawn per episode and item, uniformly."""
 
     node_cpu: Scale | None = None
@@ -136,7 +131,7 @@ class Randomise(_Part):
         return min(1.0, self.node_cpu[0]) if self.node_cpu else 1.0
 
 
-class Scenario(_Part):
+class Scenario(Part):
     """A cluster, its services, its users, and the cost of a step."""
 
     name: Name
@@ -213,7 +208,7 @@ class Scenario(_Part):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-class _FamilyAlone(_Part):
+class _FamilyAlone(Part):
     family: ScenarioFamily
 
 

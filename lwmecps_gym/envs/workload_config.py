@@ -12,23 +12,12 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_validator
+
+from lwmecps_gym.envs.parts import NonNegative, Part, Positive
 
 DAY_S = 86_400.0
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def describe_errors(error: ValidationError, limit: int = 5) -> str:
@@ -44,7 +33,7 @@ def describe_errors(error: ValidationError, limit: int = 5) -> str:
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
 
 
-class ServiceShare(_Part):
+class ServiceShare(Part):
     """Share of a site's requests that go to a service.
 
     It is `mean (1 + swing cos(2 pi (h - peak_h) / 24))` at hour h; the shares of all services are
@@ -59,7 +48,7 @@ class ServiceShare(_Part):
 Shares = Annotated[dict[str, ServiceShare], Field(min_length=1)]
 
 
-class Diurnal(_Part):
+class Diurnal(Part):
     """Users of each site follow the empirical day, shifted by a phase, with noise."""
 
     peak_users: dict[str, NonNegative]
@@ -70,7 +59,7 @@ class Diurnal(_Part):
     share: Shares
 
 
-class Trace(_Part):
+class Trace(Part):
     """Requests per second of each site, one value per `interval_s`, repeated without end."""
 
     interval_s: Positive
@@ -86,7 +75,7 @@ class Trace(_Part):
         return self
 
 
-class CsvFile(_Part):
+class CsvFile(Part):
     """A CSV file: a time column in seconds, and one column per site with attached users."""
 
     file: str
@@ -95,7 +84,7 @@ class CsvFile(_Part):
     share: Shares
 
 
-class TestappFiles(_Part):
+class TestappFiles(Part):
     """Load profiles of lwmecps-testapp, one JSON file per site.
 
     Each of `concurrent_users` sends a request every `request_interval` seconds, unless
@@ -109,7 +98,7 @@ class TestappFiles(_Part):
     share: Shares
 
 
-class Poisson(_Part):
+class Poisson(Part):
     """Users of each site are Poisson distributed around a constant mean, anew in each step."""
 
     mean_users: dict[str, NonNegative]
@@ -117,12 +106,12 @@ class Poisson(_Part):
     share: Shares
 
 
-class _Files(_Part):
+class _Files(Part):
     csv: CsvFile | None = None
     testapp: TestappFiles | None = None
 
 
-class WorkloadConfig(_Part):
+class WorkloadConfig(Part):
     """Exactly one kind of workload."""
 
     diurnal: Diurnal | None = None
