@@ -31,17 +31,14 @@ class FamilyVectorEnv(gym.vector.VectorEnv[Any, Any, NDArray[np.int64]]):
         InvalidInputError: the scenario has no family.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP,
-        "render_modes": [],
-    }
+    metadata: ClassVar[dict[str, Any]] = PlacementVectorEnv.metadata  # type: ignore[misc]
 
     def __init__(self, scenario: Scenario, num_envs: int = 1, **options: Any) -> None:
         if scenario.family is None:
             raise InvalidInputError(f"scenario {scenario.name} has no family")
         self.scenario = scenario
         self.num_envs = num_envs
-        self.render_mode = None
+        self.render_mode = options.get("render_mode")
         members = draw_members(scenario.family)
         wide = {
             "max_nodes": max(len(each.nodes) for each in members),
@@ -89,6 +86,12 @@ class FamilyVectorEnv(gym.vector.VectorEnv[Any, Any, NDArray[np.int64]]):
         seen, *outcomes, infos = zip(*steps, strict=True)
         reward, terminated, truncated = (np.concatenate(values) for values in outcomes)
         return _join(seen), reward, terminated, truncated, _join(infos)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Show every cluster, in the order of the observations, as `PlacementVectorEnv.render`."""
+        if self.render_mode is None:
+            return self.envs[0].render()
+        return tuple(shown for env in self.envs for shown in env.render() or ())
 
 
 def _join(parts: Any) -> Arrays:

@@ -126,6 +126,19 @@ def test_gymnasium_makes_it_too() -> None:
     assert made.observation_space.contains(observation)
 
 
+def test_every_cluster_is_shown_at_its_own_size() -> None:
+    family = env(5, render_mode="ansi")
+    family.reset(seed=0)
+    shown = family.render()
+    assert shown is not None and len(shown) == 5
+    for text, member in zip(
+        shown, draw_members(ScenarioFamily.model_validate(FAMILY)), strict=True
+    ):
+        assert [f"node-{n}" in text for n in range(4)] == [n < len(member.nodes) for n in range(4)]
+    with pytest.raises(InvalidInputError, match="render_mode: 'human' is none of"):
+        env(5, render_mode="human")
+
+
 def test_a_reset_takes_a_time_of_the_day_but_no_placement() -> None:
     family = env(5)
     observation, _ = family.reset(options={"start_s": 21_600})
