@@ -72,10 +72,6 @@ class Workload:
         constant = np.array([config.mean_users[site] for site in self.sites])
         return np.tile(constant * config.requests_per_user_rps, (len(times_s), 1))
 
-    def sample_requests(self, times_s: Floats, rng: np.random.Generator) -> Floats:
-        """Draw requests/s of each site, [T, U], at `times_s` [T]."""
-        return self.sample_around(self.mean_requests(times_s), rng)
-
     def sample_around(self, mean: Floats, rng: np.random.Generator) -> Floats:
         """Draw requests/s around `mean`, of the same shape."""
         if isinstance(self.config, Poisson):

@@ -271,7 +271,7 @@ def test_the_first_state_shows_the_demand_of_the_interval_before() -> None:
     model.reset({0: np.random.default_rng(5)})
     rng = np.random.default_rng(5)
     times = 60.0 * np.arange(-1, scenario.episode_steps, dtype=np.float64)
-    requests = model.workload.sample_requests(times, rng)
+    requests = model.workload.sample_around(model.workload.mean_requests(times), rng)
     shares = model.workload.shares(times)
     for t in range(3):
         expected = shares[t][:, None] * requests[t][None]

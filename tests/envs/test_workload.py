@@ -70,6 +70,12 @@ def test_the_demand_of_one_service_alone_is_what_it_was_among_all() -> None:
     assert np.array_equal(alone[:, 0], among[:, 1])
 
 
+def sampled(
+    workload: Workload, times: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    return workload.sample_around(workload.mean_requests(times), rng)
+
+
 def test_mean_demand_shares_out_all_requests() -> None:
     workload = workload_of()
     times = every(HOUR, 24)
@@ -79,7 +85,7 @@ def test_mean_demand_shares_out_all_requests() -> None:
 def test_poisson_users_have_the_mean_and_variance_of_their_law() -> None:
     kind = {"mean_users": {"bs_1": 20, "bs_2": 0}, "requests_per_user_rps": 3, "share": SHARE}
     workload = workload_of("tiny", workload={"poisson": kind})
-    drawn = workload.sample_requests(every(60, 40_000), np.random.default_rng(0))
+    drawn = sampled(workload, every(60, 40_000), np.random.default_rng(0))
     assert drawn[:, 0].mean() == pytest.approx(3 * 20, rel=0.01)
     assert drawn[:, 0].var() == pytest.approx(9 * 20, rel=0.03)
     assert set(np.unique(drawn[:, 0] % 3)) == {0}
@@ -89,13 +95,13 @@ def test_poisson_users_have_the_mean_and_variance_of_their_law() -> None:
 def test_noise_has_its_standard_deviation_and_never_makes_demand_negative() -> None:
     workload = workload_of()
     times = np.full(40_000, 21 * HOUR)
-    drawn = workload.sample_requests(times, np.random.default_rng(0))[:, 0]
+    drawn = sampled(workload, times, np.random.default_rng(0))[:, 0]
     assert drawn.mean() == pytest.approx(6 * 47, rel=0.005)
     assert drawn.std() == pytest.approx(0.1 * 6 * 47, rel=0.03)
     document = load_scenario("tiny").document()
     document["workload"]["diurnal"]["noise"] = 3
     wild = Workload.of(load_scenario(document))
-    assert wild.sample_requests(times, np.random.default_rng(0)).min() == 0
+    assert sampled(wild, times, np.random.default_rng(0)).min() == 0
 
 
 @given(
@@ -117,14 +123,14 @@ def test_a_trace_plays_every_value_once_and_begins_again(
     times = every(interval_s, start + 2 * length)[start:]
     expected = np.roll(np.tile(values, 2), -start)
     assert np.array_equal(workload.mean_requests(times)[:, 1], expected)
-    assert np.array_equal(workload.sample_requests(times, np.random.default_rng(0))[:, 0], expected)
+    assert np.array_equal(sampled(workload, times, np.random.default_rng(0))[:, 0], expected)
 
 
 @pytest.mark.parametrize("name", ["tiny", "four-stations"])
 def test_a_seed_fixes_the_samples(name: str) -> None:
     workload, times = workload_of(name), every(60, 100)
     first, again, other = (
-        workload.sample_requests(times, np.random.default_rng(seed)) for seed in (3, 3, 4)
+        sampled(workload, times, np.random.default_rng(seed)) for seed in (3, 3, 4)
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
