@@ -155,7 +155,11 @@ VALUES: dict[str, Object] = {
             "metricsFrom": [{"namespaceSelector": {}}],
         },
         "podDisruptionBudget": {"enabled": True},
-        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "serviceMonitor": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "apiKeySecret": "my-key",
+        },
     },
     "everything off": {
         "mongodb": {"auth": {"enabled": False}, "persistence": {"enabled": False}},

@@ -115,6 +115,36 @@ def test_the_service_monitor_finds_the_metrics_service(render: Render) -> None:
     assert monitor["spec"]["endpoints"][0]["port"] == port["name"]
 
 
+def test_the_api_is_scraped_at_the_head_alone_with_a_key_from_a_secret(
+    render: Render, ray_groups: Groups
+) -> None:
+    values = {"enabled": True, "apiKeySecret": "my-key"}
+    policy = {"metricsFrom": [{"namespaceSelector": {}}]}
+    objects = render({"serviceMonitor": values, "networkPolicy": policy})
+    monitors = {each["metadata"]["name"]: each for each in of_kind(objects, "ServiceMonitor")}
+    wanted = monitors["demo-lwmecps-gym-api"]["spec"]["selector"]["matchLabels"]
+    [service] = [s for s in of_kind(objects, "Service") if matches(wanted, s["metadata"]["labels"])]
+    [endpoint] = monitors["demo-lwmecps-gym-api"]["spec"]["endpoints"]
+    assert (endpoint["path"], endpoint["port"]) == ("/metrics", service["spec"]["ports"][0]["name"])
+    assert service["spec"]["ports"][0]["port"] == 8000
+    assert endpoint["authorization"]["credentials"] == {"name": "my-key", "key": "api-key"}
+    [head] = [labels for part, labels in pods(objects, ray_groups) if part == "ray"]
+    assert matches(service["spec"]["selector"], head)
+    assert not matches(service["spec"]["selector"], {**head, "ray.io/node-type": "worker"})
+    [network] = of_kind(objects, "NetworkPolicy")
+    assert [port["port"] for port in network["spec"]["ingress"][-1]["ports"]] == [8080, 8000]
+
+
+def test_the_api_is_scraped_without_a_key_only_where_it_asks_for_none(render: Render) -> None:
+    def monitors(**auth: Any) -> int:
+        values = {"serviceMonitor": {"enabled": True}, "auth": auth}
+        return len(of_kind(render(values), "ServiceMonitor"))
+
+    assert monitors() == 1
+    assert monitors(mode="off") == 2
+    assert monitors(mode="off", allowedHosts=["proxy.example.org"]) == 1
+
+
 def test_a_volume_for_one_node_keeps_all_heads_on_that_node(
     render: Render, ray_groups: Groups
 ) -> None:

@@ -120,6 +120,10 @@ def test_a_new_key_reaches_the_pods(render: Render, ray_groups: Groups) -> None:
             r"ray.workers.minReplicas \(9\) is above ray.workers.maxReplicas \(4\)",
         ),
         ({"ingress": {"enabled": True}}, "needs ingress.host"),
+        (
+            {"serviceMonitor": {"apiKeySecret": "s"}, "auth": {"allowedHosts": ["a"]}},
+            "leave one of them out",
+        ),
     ],
 )
 def test_values_that_do_not_fit_together_fail_with_what_to_do(

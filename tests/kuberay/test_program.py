@@ -13,6 +13,7 @@ from ray._common.utils import import_attr
 from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
+from lwmecps_gym.algorithms.ray_session import SERVE_DEFAULTS
 from lwmecps_gym.cli import app
 from lwmecps_gym.platform.config import Settings
 from lwmecps_gym.serve_app.app import build
@@ -48,7 +49,7 @@ def test_manifests_set_only_what_the_settings_know(
 ) -> None:
     names = set(environment(ray_groups(manifest)))
     assert names
-    assert names <= known_settings()
+    assert names <= known_settings() | SERVE_DEFAULTS.keys()
 
 
 def test_the_chart_sets_only_what_the_settings_know(
@@ -56,7 +57,22 @@ def test_the_chart_sets_only_what_the_settings_know(
 ) -> None:
     names = set(environment(ray_groups(objects)))
     assert names
-    assert names <= known_settings()
+    assert names <= known_settings() | SERVE_DEFAULTS.keys()
+
+
+def test_serve_is_set_up_on_every_pod_as_on_one_machine(render: Render, ray_groups: Groups) -> None:
+    workers = {
+        "mongodb": {"enabled": True, "auth": {"password": "secret"}},
+        "training": {"persistence": {"accessMode": "ReadWriteMany"}},
+        "ray": {"workers": {"enabled": True}},
+    }
+    groups = ray_groups(render(workers)) + ray_groups(plain("rayservice.yaml"))
+    assert len(groups) == 3
+    # How long a replica drains is a matter of how many nodes there are.
+    wanted = SERVE_DEFAULTS.items() - {("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", "0.5")}
+    for group in groups:
+        given = {name: each.get("value") for name, each in environment([group]).items()}
+        assert wanted == {(n, v) for n, v in given.items() if n.startswith("RAY_SERVE_")}
 
 
 def test_the_plain_values_of_the_chart_are_valid_settings(

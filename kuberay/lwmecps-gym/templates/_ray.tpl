@@ -1,5 +1,23 @@
+{{/*
+Ray Serve's own settings, as `lwmecps serve` has them: HAProxy hands requests straight to a replica.
+How long a replica drains is left to Serve, because other nodes' proxies have to learn that it goes.
+*/}}
+{{- define "lwmecps-gym.serveEnv" -}}
+- {name: RAY_SERVE_ENABLE_HA_PROXY, value: "1"}
+- {name: RAY_SERVE_THROUGHPUT_OPTIMIZED, value: "1"}
+- {name: RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP, value: "1"}
+- {name: RAY_SERVE_HAPROXY_METRICS_ENABLED, value: "0"}
+{{- end }}
+
+{{/* "true" where Prometheus can read the API's metrics: it has a key, or none is asked for. */}}
+{{- define "lwmecps-gym.scrapesApi" -}}
+{{- $monitor := .Values.serviceMonitor }}
+{{- if and $monitor.enabled (not .Values.auth.allowedHosts) (or $monitor.apiKeySecret (eq .Values.auth.mode "off")) }}true{{ end }}
+{{- end }}
+
 {{/* Settings of the program, by the names that it reads; secrets only by reference. */}}
 {{- define "lwmecps-gym.env" -}}
+{{- include "lwmecps-gym.serveEnv" . }}
 - name: LWMECPS_DATA_DIR
   value: /var/lib/lwmecps
 - name: LWMECPS_MAX_CONCURRENT_TRAININGS

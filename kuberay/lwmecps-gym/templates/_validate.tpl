@@ -30,6 +30,9 @@ RayService; prints nothing or fails with what to do.
 {{- else if .Values.ray.autoscaling.enabled }}
 {{- fail "ray.autoscaling.enabled has nothing to scale: set ray.workers.enabled=true." }}
 {{- end }}
+{{- if and .Values.serviceMonitor.apiKeySecret .Values.auth.allowedHosts }}
+{{- fail "serviceMonitor.apiKeySecret and auth.allowedHosts are both set: Prometheus asks pods by their addresses, which are none of these names; leave one of them out." }}
+{{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) }}
 {{- fail "ingress.enabled needs ingress.host, the name under which the API is reached." }}
 {{- end }}
