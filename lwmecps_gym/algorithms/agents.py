@@ -28,8 +28,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lwmecps_gym.algorithms.ended_episodes import SUMMED, EndedEpisode, columns_of
 from lwmecps_gym.algorithms.entries import (
-    LOGGED_INFO,
+    RESOURCES,
+    USED_CPU,
     AlgorithmEntry,
     Export,
     Iteration,
@@ -108,40 +110,51 @@ class CountedEnv(gym.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: PlacementEnv, seed: int) -> None:
         super().__init__(env)
         self._seed: int | None = seed
-        self._return = 0.0
+        self._resources_weight = env.core.scenario.weights.resources
+        self._begin()
         self._clear()
+
+    def _begin(self) -> None:
+        self._length = 0
+        self._totals = dict.fromkeys(("step_reward", *SUMMED), 0.0)
 
     def _clear(self) -> None:
         self._steps = 0
-        self._returns: list[float] = []
-        self._sums = dict.fromkeys((*LOGGED_INFO, "step_reward"), 0.0)
+        self._ended: list[EndedEpisode] = []
+        self._sums = dict.fromkeys((*SUMMED, "step_reward"), 0.0)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; without a seed, the first one takes the training's."""
         seed, self._seed = (self._seed if seed is None else seed), None
-        self._return = 0.0
+        self._begin()
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Play a step and count it."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._steps += 1
-        self._return += float(reward)
-        self._sums["step_reward"] += float(reward)
-        for name in LOGGED_INFO:
-            self._sums[name] += info[name]
+        self._length += 1
+        for name, value in {"step_reward": reward, **{n: info[n] for n in SUMMED}}.items():
+            self._totals[name] += float(value)
+            self._sums[name] += float(value)
         if terminated or truncated:
-            self._returns.append(self._return)
+            total, *infos = self._totals.values()
+            self._ended.append((total, self._length, *infos))
         return observation, reward, terminated, truncated, info
 
-    def take(self) -> tuple[int, list[float], dict[str, float]]:
-        """Steps, returns of the episodes that ended, and means per step; counts anew."""
-        steps, returns = self._steps, self._returns
+    def take(self) -> tuple[int, dict[str, list[float]], dict[str, float]]:
+        """Steps, the episodes that ended as columns, and means per step; counts anew."""
+        steps, ended = self._steps, columns_of(self._ended, self._resources_weight)
         means = {name: total / max(steps, 1) for name, total in self._sums.items()}
+        spent = means.pop(RESOURCES)
+        if self._resources_weight > 0:
+            means[USED_CPU] = spent / self._resources_weight
+        if self._ended:
+            means["episode_return"] = float(np.mean([total for total, *_ in self._ended]))
         self._clear()
-        return steps, returns, means
+        return steps, ended, means
 
 
 class AgentLearner:
@@ -164,16 +177,15 @@ class AgentLearner:
         wanted = min(self._entry.chunk, self._task.total_episodes - self._episodes)
         with self._entry.calling("train"):
             told = _numbers(self._agent.train(wanted))
-        steps, returns, means = self._env.take()
+        steps, ended, means = self._env.take()
         if steps == 0:
             raise InvalidInputError(
                 f"algorithm {self._entry.name!r}: train({wanted}) played no step of its env"
             )
         self._episodes += wanted
         self._steps += steps
-        mean = float(np.mean(returns)) if returns else None
-        values = told | means | ({} if mean is None else {"episode_return": mean})
-        return Iteration(self._episodes, self._steps, mean, values)
+        mean = means.get("episode_return")
+        return Iteration(self._episodes, self._steps, mean, told | means, ended)
 
     def save(self, folder: Path) -> None:
         """See `Learner.save`: what `save_model` writes."""

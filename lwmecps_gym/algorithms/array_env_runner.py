@@ -5,6 +5,7 @@ batch into [T, N] arrays and cuts them into episodes at the end. Connectors betw
 module would need those per-step objects, so a configuration that sets any is refused.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -19,10 +20,14 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 
-from lwmecps_gym.algorithms.entries import LOGGED_INFO
+from lwmecps_gym.algorithms.ended_episodes import SUMMED, EndedEpisode
 from lwmecps_gym.algorithms.networks import to_tensors
 from lwmecps_gym.algorithms.rollout import Rollout
 from lwmecps_gym.platform.errors import InvalidInputError
+
+_TOTALS = "totals"
+"""Of a rollout: rewards and `SUMMED`, [1 + len(SUMMED), N, T]."""
+_MOST_ENDED = 10_000
 
 
 class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
@@ -36,6 +41,7 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
                 "SingleAgentEnvRunner for them"
             )
         self._finished: list[tuple[int, float]] = []
+        self._ended: deque[EndedEpisode] = deque(maxlen=_MOST_ENDED)
         self._observation: Any = None
 
     def make_env(self) -> None:
@@ -54,7 +60,7 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
         count = self.num_envs
         self._resetting = np.zeros(count, dtype=bool)
         self._length = np.zeros(count, dtype=np.int64)
-        self._return = np.zeros(count)
+        self._totals = np.zeros((1 + len(SUMMED), count))
         self._ids = [uuid4().hex for _ in range(count)]
 
     def _sample(
@@ -106,7 +112,7 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
         """
         observations = [self._observation]
         columns: dict[str, list[NDArray[Any]]] = {}
-        info_sums = dict.fromkeys(LOGGED_INFO, 0.0)
+        totals: list[list[NDArray[Any]]] = []
         lifetime, played = self.num_env_steps_sampled_lifetime, 0
         if not random_actions:
             self.module.eval()  # once, so that RLlib does not change modes at every step
@@ -126,17 +132,16 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
             }
             for name, value in row.items():
                 columns.setdefault(name, []).append(value)
-            for name in LOGGED_INFO:
-                info_sums[name] += float(info[name].sum())
+            totals.append([reward, *(info[name] for name in SUMMED)])
             played += self.num_envs - int(self._resetting.sum())
             self._resetting = terminated | truncated
             observations.append(observation)
         self._observation = observations[-1]
         rollout: dict[str, Any] = {name: np.stack(rows) for name, rows in columns.items()}
         rollout[Columns.OBS] = _stack(observations)
-        info_sums["step_reward"] = float(rollout[Columns.REWARDS].sum())
-        for name, total in info_sums.items():
-            self.metrics.log_value(name, total / played, window=1)
+        rollout[_TOTALS] = np.array(totals, dtype=np.float64).transpose(1, 2, 0)
+        for name, total in zip(("step_reward", *SUMMED), rollout[_TOTALS].sum((1, 2)), strict=True):
+            self.metrics.log_value(name, float(total) / played, window=1)
         return rollout
 
     def _act(self, observation: Any, explore: bool, t: int) -> dict[str, NDArray[Any]]:
@@ -182,12 +187,14 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
             for t in np.flatnonzero(resetting[:, env] | ends[:, env]).tolist():
                 if resetting[t, env]:  # the observation after this step begins a new episode
                     start = t + 1
-                    self._length[env], self._return[env] = 0, 0.0
+                    self._length[env], self._totals[:, env] = 0, 0.0
                     self._ids[env] = uuid4().hex
                 else:
                     yield env, start, t + 1
                     self._count(rollout, env, start, t + 1)
-                    self._finished.append((int(self._length[env]), float(self._return[env])))
+                    length, (total, *infos) = int(self._length[env]), self._totals[:, env].tolist()
+                    self._finished.append((length, total))
+                    self._ended.append((total, length, *infos))
                     ended += 1
                     start = steps
             if start < steps:
@@ -199,7 +206,7 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
 
     def _count(self, rollout: dict[str, Any], env: int, start: int, stop: int) -> None:
         self._length[env] += stop - start
-        self._return[env] += float(rollout[Columns.REWARDS][start:stop, env].sum())
+        self._totals[:, env] += rollout[_TOTALS][:, env, start:stop].sum(axis=1)
 
     def _episode(
         self, rollout: dict[str, Any], env: int, start: int, stop: int
@@ -224,6 +231,12 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
             t_started=int(self._length[env]),
             len_lookback_buffer=0,
         )
+
+    def take_ended(self) -> list[EndedEpisode]:
+        """The episodes that ended since the last call, the latest 10,000 of them at most."""
+        ended = list(self._ended)
+        self._ended.clear()
+        return ended
 
     def get_metrics(self) -> Any:
         """Reduced metrics of the episodes that ended since the last call."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lwmecps_gym.algorithms.entries import Learner
+from lwmecps_gym.algorithms.ended_episodes import MOST_KEPT
+from lwmecps_gym.algorithms.entries import Iteration, Learner
 from lwmecps_gym.algorithms.registry import entry_of, import_algorithms
 from lwmecps_gym.algorithms.rehearsal import with_profile
 from lwmecps_gym.algorithms.training import make_manifest
@@ -126,9 +127,9 @@ def _train(settings: Settings, run: TaskRun, tracker: Tracker) -> Made | None:
                 episode_return=done.episode_return,
                 env_steps_per_s=(reached.env_steps - first_step) / spent,
                 values=done.values,
+                episodes=done.ended,
             )
-            progress = {"env_steps": reached.env_steps, "episode": reached.episode}
-            tracker.log({**done.values, **progress}, step=reached.iteration)
+            _track(tracker, reached, done)
             if time.monotonic() - saved > settings.checkpoint_interval_s:
                 _save(checkpoints, learner, reached, run)
                 saved = time.monotonic()
@@ -144,6 +145,20 @@ def _train(settings: Settings, run: TaskRun, tracker: Tracker) -> Made | None:
         return Made(artifacts.put_files(model.files, manifest), metrics)
     finally:
         learner.stop()
+
+
+def _track(tracker: Tracker, reached: Reached, done: Iteration) -> None:
+    """Tell W&B of an iteration, and before it of the episodes that ended in it.
+
+    Its steps only go up, so each iteration has as many as it can have lines.
+    """
+    first = (reached.iteration - 1) * (MOST_KEPT + 1)
+    axis = {"iteration": reached.iteration}
+    for number, line in enumerate(zip(*done.ended.values(), strict=True)):
+        named = {f"episode/{name}": v for name, v in zip(done.ended, line, strict=True)}
+        tracker.log({**named, **axis}, step=first + number)
+    progress = {"env_steps": reached.env_steps, "episode": reached.episode, **axis}
+    tracker.log({**done.values, **progress}, step=first + MOST_KEPT)
 
 
 def _save(checkpoints: Checkpoints, learner: Learner, reached: Reached, run: TaskRun) -> None:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -28,6 +28,11 @@ LOGGED_INFO = ("latency_ms", "violated", "migrations")
 `step_reward`, the mean reward of a step, is logged beside them: unlike the return of an episode it
 is there from the first piece on.
 """
+
+RESOURCES = "cost_resources"
+"""The term of a step's cost for the CPU in use, as named in `info`."""
+USED_CPU = "used_cpu"
+"""The same without its weight: the share of the cluster's CPU that services hold."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,14 @@ class Iteration:
         env_steps: played so far.
         episode_return: mean return of the latest episodes; None: none has ended yet.
         values: more numbers of this piece.
+        ended: the episodes that ended in it, as `ended_episodes.columns_of` makes them.
     """
 
     episodes: int
     env_steps: int
     episode_return: float | None
     values: dict[str, float]
+    ended: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,15 @@
 
 from pathlib import Path
 
+from lwmecps_gym.algorithms.array_env_runner import ArrayEnvRunner
+from lwmecps_gym.algorithms.ended_episodes import EndedEpisode, columns_of
 from lwmecps_gym.algorithms.entries import Export, Iteration
-from lwmecps_gym.algorithms.training import configure, export, iteration_values
+from lwmecps_gym.algorithms.training import (
+    configure,
+    export,
+    iteration_values,
+    played_scenario,
+)
 from lwmecps_gym.platform.artifacts import WEIGHTS, encode_tensors
 from lwmecps_gym.platform.checkpoints import Reached
 from lwmecps_gym.platform.errors import InvalidInputError
@@ -15,6 +22,7 @@ class RLlibLearner:
 
     def __init__(self, task: TrainingTask) -> None:
         self._task = task
+        self._resources_weight = played_scenario(task).weights.resources
         self._algorithm = configure(task).build_algo()
         if self._algorithm.get_module().is_stateful():
             self._algorithm.stop()
@@ -30,8 +38,16 @@ class RLlibLearner:
             episodes=steps // self._task.scenario["episode_steps"],
             env_steps=steps,
             episode_return=None if value is None else float(value),
-            values=iteration_values(result),
+            values=iteration_values(result, self._resources_weight),
+            ended=columns_of(self._ended(), self._resources_weight),
         )
+
+    def _ended(self) -> list[EndedEpisode]:
+        """Episodes that ended, of the runners that know them; RLlib's own do not."""
+        found = self._algorithm.env_runner_group.foreach_env_runner(
+            lambda runner: runner.take_ended() if isinstance(runner, ArrayEnvRunner) else []
+        )
+        return [episode for of_runner in found for episode in of_runner]
 
     def save(self, folder: Path) -> None:
         """See `Learner.save`; RLlib can restore it."""

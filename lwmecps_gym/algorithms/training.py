@@ -15,7 +15,7 @@ from ray.tune import register_env
 
 from lwmecps_gym.algorithms.array_env_runner import ArrayEnvRunner
 from lwmecps_gym.algorithms.catalog import validate_parameters
-from lwmecps_gym.algorithms.entries import LOGGED_INFO, Plan, RLlibEntry
+from lwmecps_gym.algorithms.entries import LOGGED_INFO, RESOURCES, USED_CPU, Plan, RLlibEntry
 from lwmecps_gym.algorithms.own_modules import export_module
 from lwmecps_gym.algorithms.parameters import env_options
 from lwmecps_gym.algorithms.registry import entry_of
@@ -128,12 +128,19 @@ def make_manifest(
     }
 
 
-def iteration_values(result: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers of one RLlib iteration that are worth keeping, all finite."""
+def iteration_values(result: Mapping[str, Any], resources_weight: float) -> dict[str, float]:
+    """Numbers of one RLlib iteration that are worth keeping, all finite.
+
+    Args:
+        result: of RLlib.
+        resources_weight: weight of the CPU in use in the cost; with 0 it is left out.
+    """
     sampled = result["env_runners"]
     names = {"episode_return_mean": "episode_return", "step_reward": "step_reward"}
     names |= {name: name for name in LOGGED_INFO}
     values = {kept: sampled.get(name) for name, kept in names.items()}
+    if RESOURCES in sampled and resources_weight > 0:
+        values[USED_CPU] = sampled[RESOURCES] / resources_weight
     learned = result.get("learners", {}).get("default_policy", {})
     for name in (
         "entropy", "vf_explained_var", "policy_loss", "vf_loss", "qf_mean", "qf_loss",

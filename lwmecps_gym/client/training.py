@@ -10,7 +10,7 @@ from lwmecps_gym.client.events import TrainingEvent, follow, follow_async
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
 from lwmecps_gym.platform.task_progress import Progress
 from lwmecps_gym.serve_app.routers.live import LogLines
-from lwmecps_gym.serve_app.views import MetricLines, TrainingDetail, TrainingPage
+from lwmecps_gym.serve_app.views import EpisodeLines, MetricLines, TrainingDetail, TrainingPage
 
 
 def _create(
@@ -107,6 +107,25 @@ def _metrics(
     return Call("GET", api("training", task_id, "metrics"), as_model(MetricLines), params)
 
 
+def _episodes(
+    task_id: str,
+    *,
+    since: int | None = None,
+    limit: int | None = None,
+    points: int | None = None,
+) -> Call[EpisodeLines]:
+    """Read a training's episodes, those that ended first before others.
+
+    Args:
+        task_id: of the training.
+        since: only those that ended after this iteration.
+        limit: those of so many iterations at most.
+        points: instead of it, all of them in so many lines, each a mean.
+    """
+    params = {"since": since, "limit": limit, "points": points}
+    return Call("GET", api("training", task_id, "episodes"), as_model(EpisodeLines), params)
+
+
 def _changes(verb: str) -> Callable[[str], Call[TrainingDetail]]:
     def build(task_id: str) -> Call[TrainingDetail]:
         path = api("training", task_id, verb)
@@ -142,6 +161,7 @@ class Training(Resource):
     get = sync(_get)
     progress = sync(_progress)
     metrics = sync(_metrics)
+    episodes = sync(_episodes)
     logs = sync(_logs)
     pause = sync(_pause)
     resume = sync(_resume)
@@ -168,6 +188,7 @@ class AsyncTraining(AsyncResource):
     get = awaited(_get)
     progress = awaited(_progress)
     metrics = awaited(_metrics)
+    episodes = awaited(_episodes)
     logs = awaited(_logs)
     pause = awaited(_pause)
     resume = awaited(_resume)

@@ -161,6 +161,10 @@ class MetricRecord(Record):
     env_steps: int
     time: datetime = Field(default_factory=now)
     values: dict[str, float]
+    episodes: dict[str, list[float]] = Field(
+        default_factory=dict,
+        description="Columns of the episodes that ended in it; see `ended_episodes.columns_of`.",
+    )
 
 
 Tags = dict[

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -117,6 +117,7 @@ class TaskRun(HeldTask):
         episode_return: float | None,
         env_steps_per_s: float,
         values: Mapping[str, float],
+        episodes: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         """Store what one iteration brought, and show it as the task's progress.
 
@@ -129,6 +130,7 @@ class TaskRun(HeldTask):
             episode_return: Mean return of the latest episodes; None or not finite: none ended yet.
             env_steps_per_s: Environment steps per second of wall time.
             values: More numbers of this iteration; those that are not finite are left out.
+            episodes: Columns of the episodes that ended in it, all of one length.
 
         Raises:
             ConflictError: This attempt is over: its lease ran out, or someone ended the task.
@@ -143,6 +145,7 @@ class TaskRun(HeldTask):
             env_steps=env_steps,
             time=self._clock(),
             values={key: value for key, value in values.items() if math.isfinite(value)},
+            episodes={name: list(column) for name, column in (episodes or {}).items()},
         )
         progress: dict[str, Any] = {
             "iteration": iteration,

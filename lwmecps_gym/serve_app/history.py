@@ -22,15 +22,20 @@ def thinned(
     Raises:
         NotFoundError: There is no such training.
     """
+    records = whole(training, task_id, since)
+    count = min(points, len(records))
+    ends = [len(records) * number // count for number in range(count + 1)] if count else [0]
+    return [_mean(records[begin:end]) for begin, end in zip(ends, ends[1:], strict=False)]
+
+
+def whole(training: TrainingService, task_id: str, since: int) -> list[MetricRecord]:
+    """Return the whole history after iteration `since`; raises `NotFoundError`."""
     records: list[MetricRecord] = []
     while True:
         page = training.metrics(task_id, records[-1].iteration if records else since, _PAGE)
         records += page
         if len(page) < _PAGE:
-            break
-    count = min(points, len(records))
-    ends = [len(records) * number // count for number in range(count + 1)] if count else [0]
-    return [_mean(records[begin:end]) for begin, end in zip(ends, ends[1:], strict=False)]
+            return records
 
 
 def as_csv(records: Sequence[MetricRecord]) -> str:

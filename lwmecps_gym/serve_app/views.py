@@ -87,6 +87,25 @@ class MetricLines(BaseModel):
         return cls(items=items, next_since=items[-1].iteration if items else since)
 
 
+class EpisodeLine(View):
+    """An episode of a training, or the mean of several."""
+
+    iteration: int = Field(description="In which it ended.")
+    time: datetime
+    episodes: int = Field(description="How many this is the mean of.")
+    values: dict[str, float] = Field(
+        description="`return`, `steps`, and means over its steps: `latency_ms`, `violated`, "
+        "`migrations`, `used_cpu` (the share of the cluster's CPU that services hold)."
+    )
+
+
+class EpisodeLines(BaseModel):
+    """A training's episodes, those that ended first before others."""
+
+    items: list[EpisodeLine]
+    next_since: int = Field(description="Send it as `since` for what comes after these.")
+
+
 class Overview(BaseModel):
     """The whole platform in numbers."""
 

@@ -121,6 +121,10 @@ def test_it_ends_as_a_version_of_its_files_with_a_history_by_chunks(tmp_path: Pa
     assert lines[0].values["step_reward"] == pytest.approx(
         lines[0].values["episode_return"] / STEPS
     )
+    assert [line.episodes["steps"] for line in lines] == [[STEPS] * 2, [STEPS] * 2, [STEPS]]
+    assert np.mean(lines[0].episodes["return"]) == pytest.approx(lines[0].values["episode_return"])
+    assert np.mean(lines[0].episodes["used_cpu"]) == pytest.approx(lines[0].values["used_cpu"])
+    assert 0 < lines[0].values["used_cpu"] <= 1
     folder = artifact(tmp_path, version)
     assert sorted(file.name for file in folder.iterdir()) == [
         "manifest.json", "notes.json", "rewards.safetensors",

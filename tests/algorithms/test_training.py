@@ -24,6 +24,8 @@ from lwmecps_gym.platform.database import Store, open_store
 from lwmecps_gym.platform.errors import ConflictError, ScenarioError, StoreUnavailableError
 from lwmecps_gym.platform.models import ModelVersion, TaskState, TrainingRequest, TrainingTask
 
+from ..platform.test_wandb_config import history_of, read_records
+
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.usefixtures("ray_session"),
@@ -130,6 +132,21 @@ def test_the_run_is_tracked_offline_under_the_tasks_id(learned: Trained) -> None
     (run,) = (learned.settings.data_dir / "wandb").glob("offline-run-*")
     assert run.name.endswith(learned.task.id)
     assert learned.task.wandb_run_id == learned.task.id
+
+
+def test_every_episode_that_ended_is_in_the_history_and_in_wandb(learned: Trained) -> None:
+    lines = learned.store.list_metrics(learned.task.id, since=-1, limit=10_000)
+    ended = [line for line in lines if line.episodes]
+    steps = {value for line in ended for value in line.episodes["steps"]}
+    assert steps == {TINY.episode_steps}
+    assert sum(sum(line.episodes["episodes"]) for line in ended) >= 350
+    (file,) = (learned.settings.data_dir / "wandb").glob("offline-run-*/*.wandb")
+    tracked = history_of(list(read_records(file)))
+    wanted = [value for line in ended for value in line.episodes["return"]]
+    assert [each["episode/return"] for each in tracked if "episode/return" in each] == wanted
+    assert [each["iteration"] for each in tracked if "step_reward" in each] == [
+        line.iteration for line in lines
+    ]
 
 
 def test_the_last_checkpoint_holds_the_model_and_training_goes_on_from_it(learned: Trained) -> None:

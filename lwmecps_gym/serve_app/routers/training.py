@@ -12,19 +12,29 @@ from lwmecps_gym.platform.errors import ConflictError, NotFoundError
 from lwmecps_gym.platform.logs import request_id_var
 from lwmecps_gym.platform.models import TaskState, TrainingRequest
 from lwmecps_gym.platform.task_progress import Progress
+from lwmecps_gym.serve_app import episodes
 from lwmecps_gym.serve_app.access import needs
 from lwmecps_gym.serve_app.etags import TrainingMatches, put_etag
-from lwmecps_gym.serve_app.history import CSV, as_csv, thinned
+from lwmecps_gym.serve_app.history import CSV, as_csv, thinned, whole
 from lwmecps_gym.serve_app.idempotency import IdempotencyKey, Made, create_once
 from lwmecps_gym.serve_app.paging import IdCursor, PageLimit
 from lwmecps_gym.serve_app.problems import documented
 from lwmecps_gym.serve_app.routers.catalog import check_packaged
 from lwmecps_gym.serve_app.services import DataDir, ServicesDep, json_body
-from lwmecps_gym.serve_app.views import MetricLines, TrainingDetail, TrainingPage, TrainingSummary
+from lwmecps_gym.serve_app.views import (
+    EpisodeLines,
+    MetricLines,
+    TrainingDetail,
+    TrainingPage,
+    TrainingSummary,
+)
 
 router = APIRouter(prefix="/training", tags=["training"])
 
 _STEERED = documented(404, 409, 412, 413, 422)
+
+Since = Annotated[int, Query(ge=-1, lt=2**53, description="Only iterations after this one.")]
+Format = Annotated[Literal["json", "csv"], Query(description="How to write the lines.")]
 
 
 @router.post(
@@ -111,9 +121,7 @@ async def read_progress(task_id: str, services: ServicesDep) -> Progress:
 async def read_metrics(
     task_id: str,
     services: ServicesDep,
-    since: Annotated[
-        int, Query(ge=-1, lt=2**53, description="Only iterations after this one.")
-    ] = -1,
+    since: Since = -1,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     points: Annotated[
         int | None,
@@ -124,9 +132,7 @@ async def read_metrics(
             "of the iterations since the line before; `limit` counts no more then.",
         ),
     ] = None,
-    format: Annotated[
-        Literal["json", "csv"], Query(description="How to write the lines.")
-    ] = "json",
+    format: Format = "json",
 ) -> Response:
     """Read a training's history, oldest iteration first."""
     if points is None:
@@ -137,6 +143,42 @@ async def read_metrics(
         return Response(as_csv(records), media_type=CSV)
     lines = MetricLines.of(records, since)
     return Response(lines.model_dump_json(), media_type="application/json")
+
+
+@router.get(
+    "/{task_id}/episodes",
+    response_model=EpisodeLines,
+    responses={200: {"content": {CSV: {"schema": {"type": "string"}}}}, **documented(404, 422)},
+)
+async def read_episodes(
+    task_id: str,
+    services: ServicesDep,
+    since: Since = -1,
+    limit: Annotated[
+        int, Query(ge=1, le=10_000, description="Of iterations, each with up to 16 lines.")
+    ] = 1000,
+    points: Annotated[
+        int | None,
+        Query(
+            ge=1,
+            le=10_000,
+            description="All episodes after `since` in so many lines at most, each a mean; "
+            "`limit` counts no more then.",
+        ),
+    ] = None,
+    format: Format = "json",
+) -> Response:
+    """Read a training's episodes; of an iteration in which more than 16 ended, means of several."""
+    if points is None:
+        records = await run_in_threadpool(services.training.metrics, task_id, since, limit)
+        lines = episodes.episode_lines(records)
+    else:
+        records = await run_in_threadpool(whole, services.training, task_id, since)
+        lines = episodes.joined(episodes.episode_lines(records), points)
+    if format == "csv":
+        return Response(episodes.as_csv(lines), media_type=CSV)
+    answer = EpisodeLines(items=lines, next_since=records[-1].iteration if records else since)
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 @router.post("/{task_id}/pause", responses=_STEERED)
