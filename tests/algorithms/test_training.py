@@ -139,7 +139,8 @@ def test_every_episode_that_ended_is_in_the_history_and_in_wandb(learned: Traine
     ended = [line for line in lines if line.episodes]
     steps = {value for line in ended for value in line.episodes["steps"]}
     assert steps == {TINY.episode_steps}
-    assert sum(sum(line.episodes["episodes"]) for line in ended) >= 350
+    # The last round need not be played to its end.
+    assert 350 / 2 < sum(sum(line.episodes["episodes"]) for line in ended) <= 2 * 350
     (file,) = (learned.settings.data_dir / "wandb").glob("offline-run-*/*.wandb")
     tracked = history_of(list(read_records(file)))
     wanted = [value for line in ended for value in line.episodes["return"]]
