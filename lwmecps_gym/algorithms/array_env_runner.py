@@ -31,7 +31,13 @@ _MOST_ENDED = 10_000
 
 
 class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
-    """Samples from one native vector environment with NEXT_STEP autoreset."""
+    """Samples from one native vector environment with NEXT_STEP autoreset.
+
+    With `scatter_steps` in the environment's configuration, clusters begin now and then with pods
+    that are placed at random, each after so many steps in the mean: exploring starts (Sutton and
+    Barto, 2nd edition, section 5.3). It happens between samples, and each sample ends with the
+    observation before, so that nothing is learned of the leap.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -40,6 +46,8 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
                 "ArrayEnvRunner takes no env-to-module or module-to-env connectors; use RLlib's "
                 "SingleAgentEnvRunner for them"
             )
+        self._scatter_steps = int(self.config.env_config.get("scatter_steps", 0))
+        self._random = np.random.default_rng(self._seed)
         self._finished: list[tuple[int, float]] = []
         self._ended: deque[EndedEpisode] = deque(maxlen=_MOST_ENDED)
         self._observation: Any = None
@@ -137,6 +145,9 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
             self._resetting = terminated | truncated
             observations.append(observation)
         self._observation = observations[-1]
+        if self._scatter_steps:
+            share = len(columns["resetting"]) / self._scatter_steps
+            self._observation = self.vector.scatter(share, self._random)
         rollout: dict[str, Any] = {name: np.stack(rows) for name, rows in columns.items()}
         rollout[Columns.OBS] = _stack(observations)
         rollout[_TOTALS] = np.array(totals, dtype=np.float64).transpose(1, 2, 0)

@@ -15,6 +15,7 @@ Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Hidden = Annotated[
     tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=6)
 ]
+SCATTER = "steps after which a cluster's pods are placed anew at random, in the mean; 0: never"
 
 
 class Parameters(BaseModel):
@@ -28,6 +29,7 @@ class Parameters(BaseModel):
     rollout_steps: int = Field(
         default=90, ge=1, le=4096, description="steps of each cluster between updates"
     )
+    scatter_steps: int = Field(default=0, ge=0, description=SCATTER)
 
 
 class NetworkParameters(Parameters):
@@ -54,10 +56,10 @@ class PPOParameters(NetworkParameters):
         default=0.02, description="share of the learning rate at the end; it falls linearly"
     )
     discount_factor: Fraction = 0.99
-    num_envs: int = Field(default=256, ge=1, le=4096, description="clusters sampled side by side")
     rollout_steps: int = Field(
-        default=32, ge=1, le=4096, description="steps of each cluster between updates"
+        default=128, ge=1, le=4096, description="steps of each cluster between updates"
     )
+    scatter_steps: int = Field(default=256, ge=0, description=SCATTER)
     minibatch_size: int = Field(default=1024, ge=32)
     epochs: int = Field(default=3, ge=1, le=50)
     gae_lambda: Fraction = 0.95
@@ -68,7 +70,7 @@ class PPOParameters(NetworkParameters):
     )
     value_coeff: float = Field(default=0.5, ge=0)
     grad_clip: float = Field(default=0.5, gt=0)
-    hidden: Hidden = Field(default=(64, 64), description="layers of the mlp")
+    hidden: Hidden = Field(default=(128, 128), description="layers of the mlp")
 
 
 class DQNParameters(NetworkParameters):

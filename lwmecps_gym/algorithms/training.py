@@ -49,7 +49,9 @@ def configure(task: TrainingTask) -> AlgorithmConfig:
 
     register_env(name, make)
     return (
-        config.environment(name)
+        config.environment(
+            name, env_config={"scatter_steps": getattr(parameters, "scatter_steps", 0)}
+        )
         .env_runners(
             num_env_runners=0,
             num_envs_per_env_runner=num_envs,

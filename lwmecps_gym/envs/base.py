@@ -188,6 +188,21 @@ class PlacementVectorEnv(gym.vector.VectorEnv[Any, Any, NDArray[np.int64]]):
         info |= {f"_{name}": played for name in list(info)}
         return self.core.observe(), reward, np.zeros(self.num_envs, dtype=bool), truncated, info
 
+    def scatter(self, share: float, rng: np.random.Generator) -> Any:
+        """Place the pods of a share of the clusters anew, at random, in the midst of an episode.
+
+        What follows is no outcome of the actions before: a learner that calls this cuts there.
+
+        Args:
+            share: how likely each cluster is one of them.
+            rng: of the draws.
+
+        Returns:
+            Observations of all clusters, as `step` gives them.
+        """
+        self.core.scatter(np.flatnonzero(rng.random(self.num_envs) < share), rng)
+        return self.core.observe()
+
     def render(self) -> tuple[Any, ...] | None:
         """Show every cluster: an array or a string each, as `PlacementEnv.render` gives them."""
         if self.render_mode is None:

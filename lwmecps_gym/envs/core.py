@@ -156,6 +156,16 @@ class Core:
             )
         return self.backend.step(chosen), padding
 
+    def scatter(self, clusters: Ints, rng: np.random.Generator) -> None:
+        """Place the pods of some clusters anew, at random; see `ClusterModel.scatter`.
+
+        Raises:
+            InvalidInputError: the cluster is live.
+        """
+        if not isinstance(self.backend, ClusterModel):
+            raise InvalidInputError("pods are placed at random in the simulator alone")
+        self.backend.scatter(clusters, rng)
+
     def describe(self, actions: NDArray[Any], illegal: Bools) -> list[str]:
         """Say in words what an agent's actions [B] came to."""
         services, nodes = (

@@ -93,6 +93,10 @@ class FamilyVectorEnv(gym.vector.VectorEnv[Any, Any, NDArray[np.int64]]):
             return self.envs[0].render()
         return tuple(shown for env in self.envs for shown in env.render() or ())
 
+    def scatter(self, share: float, rng: np.random.Generator) -> Any:
+        """See `PlacementVectorEnv.scatter`."""
+        return _join([env.scatter(share, rng) for env in self.envs])
+
 
 def _join(parts: Any) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,11 +1,11 @@
-"""Placements to begin an episode with: the minimum of each service, or a given one."""
+"""Placements: the minimum of each service, a given one, or one at random."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lwmecps_gym.envs.actions import TOLERANCE
-from lwmecps_gym.envs.cluster import ClusterParams, Ints, free_resources
+from lwmecps_gym.envs.cluster import Bools, ClusterParams, Ints, free_resources
 from lwmecps_gym.platform.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -70,3 +70,41 @@ def check_placement(placement: Ints, params: ClusterParams) -> Ints:
             f"placement: {found.tolist()} is above max_replicas {params.max_replicas.tolist()}"
         )
     return found
+
+
+def random_placements(
+    params: ClusterParams, node_up: Bools, rng: np.random.Generator
+) -> tuple[Ints, Bools]:
+    """Draw replicas at random for each of B clusters.
+
+    Of every service there are as many as a number drawn between its minimum and its maximum says,
+    one after the other in random order, the minima first, each on any of the nodes with room for
+    it; what finds none is left out.
+
+    Args:
+        params: of the clusters.
+        node_up: [B, N]; there is no room on a node that is down.
+        rng: of the draws.
+
+    Returns:
+        Replicas [B, S, N], and whether they reach the minimum of every service, [B].
+    """
+    batch, services = params.request.shape[:2]
+    least, most = params.min_replicas, params.max_replicas
+    rows = np.arange(batch)
+    goals = rng.integers(least, most + 1, (batch, services))
+    service = np.repeat(np.arange(services), most)
+    rank = np.concatenate([np.arange(count) for count in most])
+    wanted = rank < goals[:, service]
+    order = np.where(wanted, rng.random(wanted.shape) + (rank >= least[service]), np.inf)
+    placed = np.zeros((batch, services, node_up.shape[1]), dtype=np.int64)
+    free = params.capacity * node_up[..., None]
+    for turn in np.argsort(order, axis=1)[:, : int(wanted.sum(1).max())].T:
+        s = service[turn]
+        request = params.request[rows, s][:, None, :]
+        room = (request <= free + TOLERANCE).all(-1)
+        node = np.argmax(room * rng.random(room.shape), axis=1)
+        starts = (wanted[rows, turn] & room[rows, node]).astype(np.int64)
+        placed[rows, s, node] += starts
+        free[rows, node] -= starts[:, None] * request[:, 0]
+    return placed, (placed.sum(-1) >= least).all(-1)

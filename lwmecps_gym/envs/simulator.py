@@ -10,7 +10,7 @@ from lwmecps_gym.envs.actions import ActionTable, Kind
 from lwmecps_gym.envs.cluster import Bools, ClusterParams, ClusterState, Floats, Ints
 from lwmecps_gym.envs.encoding import Encoding, Observation
 from lwmecps_gym.envs.performance import cost_terms, evaluate
-from lwmecps_gym.envs.placement import check_placement, spread_minimum
+from lwmecps_gym.envs.placement import check_placement, random_placements, spread_minimum
 from lwmecps_gym.envs.scenario import Scenario
 from lwmecps_gym.envs.step import Step
 from lwmecps_gym.envs.workload import Means, Workload
@@ -139,6 +139,20 @@ class ClusterModel:
             self._mask = None
             if self._kernel:
                 self._kernel.begin(np.array(list(rngs), dtype=np.int64))
+
+    def scatter(self, indices: Ints, rng: np.random.Generator) -> None:
+        """Place the pods of clusters `indices` anew, at random and ready; all else goes on.
+
+        A cluster whose minima found no room stays as it is; see `placement.random_placements`.
+        """
+        placed, possible = random_placements(self.params.take(indices), self.node_up[indices], rng)
+        changed = indices[possible]
+        self.ready[changed] = placed[possible]
+        self._stages[changed] = 0
+        self._fresh[changed] = True
+        self._mask = None
+        if self._kernel:
+            self._kernel.begin(changed)
 
     def _begin(
         self, index: int, rng: np.random.Generator, start_s: float | None, placement: Ints | None

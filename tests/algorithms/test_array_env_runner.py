@@ -261,3 +261,39 @@ def test_an_environment_that_resets_in_the_same_step_is_refused() -> None:
     register_env("same-step", lambda context: SameStep("lwmecps-v2", NUM_ENVS, scenario=SHORT))
     with pytest.raises(InvalidInputError, match="needs NEXT_STEP autoreset, not .*SAME_STEP"):
         ArrayEnvRunner(config=config_of().environment("same-step"))
+
+
+def test_pods_are_scattered_between_samples_and_no_chunk_spans_the_leap(
+    kind: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(*kind).environment(env_config={"scatter_steps": 1})  # all, at each sample
+    runner = ArrayEnvRunner(config=config)
+    seen: list[tuple[Any, Any]] = []
+    scatter = runner.vector.scatter
+
+    def observed(*args: Any) -> Any:
+        before = runner.vector.core.observe()
+        seen.append((before, scatter(*args)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(runner.vector, "scatter", observed)
+    first, second = (runner.sample(num_timesteps=2 * NUM_ENVS) for _ in range(2))
+    (before, after), _ = seen
+    for index, (chunk, following) in enumerate(zip(first, second, strict=True)):
+        assert following.id_ == chunk.id_ and following.t_started == len(chunk) == 2
+        for name, values in observations(chunk).items():
+            assert np.array_equal(values[-1], _named(before)[name][index])
+        for name, values in observations(following).items():
+            assert np.array_equal(values[0], _named(after)[name][index])
+    assert any(
+        not np.array_equal(_named(before)[name], _named(after)[name]) for name in _named(before)
+    )
+
+
+def test_no_pods_are_scattered_unless_it_is_asked_for(runner: ArrayEnvRunner) -> None:
+    for _ in range(2):
+        (chunk, *_) = runner.sample(num_timesteps=NUM_ENVS)
+        last = observations(chunk)
+    (following, *_) = runner.sample(num_timesteps=NUM_ENVS)
+    for name, values in observations(following).items():
+        assert np.array_equal(values[0], last[name][-1])

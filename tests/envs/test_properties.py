@@ -216,3 +216,52 @@ def test_a_refused_action_leaves_no_trace(
         for left, right in zip(tried.step(taken), undisturbed.step(taken), strict=True):
             assert_equal(left, right)
     assert_equal(tried.reset()[0], undisturbed.reset()[0])  # drawn from the same randomness
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@settings(max_examples=30)
+@given(scenario=scenarios(), seed=SEEDS)
+def test_pods_that_are_scattered_fit_are_ready_and_play_on_as_if_they_had_always_been_there(
+    kernel: KernelName, scenario: Scenario, seed: int
+) -> None:
+    model = begun(scenario, seed, kernel)
+    chooser = np.random.default_rng(seed)
+    for _ in range(3):
+        model.step(choose(model, chooser))
+    before, time_s, up = model.state(), model.time_s, model.node_up.copy()
+    model.scatter(np.array([0, 2]), np.random.default_rng(seed))
+    after, params = model.state(), model.params
+    assert np.array_equal(after.replicas[1], before.replicas[1])
+    assert np.array_equal(after.time_s, time_s) and np.array_equal(after.node_up, up)
+    assert np.array_equal(after.demand, before.demand)
+    used = np.einsum("bsn,bsr->bnr", after.replicas, params.request)
+    assert (used <= params.capacity * up[..., None] + 1e-9).all()
+    for index in (0, 2):
+        if np.array_equal(after.replicas[index], before.replicas[index]):
+            continue  # nothing else fits, or the same was drawn
+        counts = after.replicas[index].sum(-1)
+        assert (params.min_replicas <= counts).all() and (counts <= params.max_replicas).all()
+        assert not after.starting[index].any()
+    placed = model.ready.copy(), model.starting.copy()
+    twin = begun(scenario, seed, "reference" if kernel == "compiled" else "compiled")
+    again = np.random.default_rng(seed)
+    for _ in range(3):
+        twin.step(choose(twin, again))
+    twin.scatter(np.array([0, 2]), np.random.default_rng(seed))
+    assert np.array_equal(twin.ready, placed[0]) and np.array_equal(twin.starting, placed[1])
+    for _ in range(4):
+        assert np.array_equal(model.legal(), twin.legal())
+        actions = choose(model, chooser)
+        assert model.step(actions).cost == pytest.approx(twin.step(actions).cost, rel=1e-9)
+
+
+def test_scattered_pods_come_to_every_node_in_every_number() -> None:
+    model = ClusterModel(load_scenario("tiny"), 400)
+    model.reset({index: np.random.default_rng(index) for index in range(400)})
+    model.scatter(np.arange(400), np.random.default_rng(0))
+    services, nodes = model.ready.shape[1:]
+    for s in range(services):
+        counts = model.ready[:, s].sum(-1)
+        least, most = model.params.min_replicas[s], model.params.max_replicas[s]
+        assert set(counts) == set(range(least, most + 1))
+        assert (model.ready[:, s].mean(0) > counts.mean() / nodes / 3).all()

@@ -21,8 +21,8 @@ from lwmecps_gym.algorithms.training import ROUNDS, configure, played_scenario
 from lwmecps_gym.platform.models import TrainingRequest, TrainingTask
 
 ENV = "lwmecps-v2"
-CONSTANT = {"learning_rate_end": 1.0, "entropy_coeff_end": 1.0}
-"""Not all contenders have schedules, and none shall depend on how long it is measured."""
+COMMON = {"learning_rate_end": 1.0, "entropy_coeff_end": 1.0, "scatter_steps": 0}
+"""Not all contenders have schedules or scatter pods, and none shall depend on how long it runs."""
 
 
 class Contender(Protocol):
@@ -45,7 +45,7 @@ def ppo_task(scenario: str | dict[str, Any], seed: int, **parameters: Any) -> Tr
         seed: of everything random.
         parameters: those of `PPOParameters` that shall not have their defaults.
     """
-    wanted = CONSTANT | parameters
+    wanted = COMMON | parameters
     known: Any = validate_parameters("ppo", wanted)
     request = TrainingRequest(
         name="bench", model_type="ppo", env=ENV, scenario=scenario, seed=seed,
