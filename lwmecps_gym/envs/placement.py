@@ -99,7 +99,7 @@ def random_placements(
     order = np.where(wanted, rng.random(wanted.shape) + (rank >= least[service]), np.inf)
     placed = np.zeros((batch, services, node_up.shape[1]), dtype=np.int64)
     free = params.capacity * node_up[..., None]
-    for turn in np.argsort(order, axis=1)[:, : int(wanted.sum(1).max())].T:
+    for turn in np.argsort(order, axis=1)[:, : int(wanted.sum(1).max(initial=0))].T:
         s = service[turn]
         request = params.request[rows, s][:, None, :]
         room = (request <= free + TOLERANCE).all(-1)

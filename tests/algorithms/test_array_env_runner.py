@@ -225,7 +225,7 @@ def test_the_same_seed_samples_the_same_and_logged_probabilities_are_those_of_th
 
 def test_actions_are_drawn_as_often_as_their_probabilities_say() -> None:
     runner = ArrayEnvRunner(config=config_of())
-    runner.module.network.body[-1].weight.data.mul_(100)
+    runner.module.network.body[-1].weight.data.mul_(300)
     samples = runner.sample(num_timesteps=NUM_ENVS * 1000)
     logits = np.concatenate(
         [c.get_extra_model_outputs(Columns.ACTION_DIST_INPUTS) for c in samples]

@@ -258,6 +258,7 @@ def test_pods_that_are_scattered_fit_are_ready_and_play_on_as_if_they_had_always
 def test_scattered_pods_come_to_every_node_in_every_number() -> None:
     model = ClusterModel(load_scenario("tiny"), 400)
     model.reset({index: np.random.default_rng(index) for index in range(400)})
+    model.scatter(np.arange(0), np.random.default_rng(0))  # nobody
     model.scatter(np.arange(400), np.random.default_rng(0))
     services, nodes = model.ready.shape[1:]
     for s in range(services):
