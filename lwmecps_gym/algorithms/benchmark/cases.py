@@ -72,7 +72,7 @@ def quick_cases() -> list[Case]:
 def full_cases() -> list[Case]:
     """Hours: ten seeds, trainings as long as the defaults are meant for, whole days."""
     return _cases(
-        seeds=10, trained_seeds=10, episodes={"ppo": 4900, "dqn": 1000, "q_learning": 2000},
+        seeds=10, trained_seeds=10, episodes={"ppo": 6656, "dqn": 1000, "q_learning": 2000},
         steps_16=1440, steps_large=1440, limit_s=5,
     )  # fmt: skip
 
