@@ -69,18 +69,20 @@ async def measure(plan: Plan) -> Measured:
 async def _keep_busy(plan: Plan, request: bytes, begin: float, end: float) -> list[float]:
     reader, writer = await asyncio.open_connection(plan.host, plan.port)
     spent = []
-    while (sent := time.perf_counter()) < end:
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(f"the server answers {head.splitlines()[0]!r}")
-        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-        await reader.readexactly(int(length))
-        done = time.perf_counter()
-        if begin <= sent and done <= end:
-            spent.append(done - sent)
-    writer.close()
-    await writer.wait_closed()
+    try:
+        while (sent := time.perf_counter()) < end:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"the server answers {head.splitlines()[0]!r}")
+            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+            await reader.readexactly(int(length))
+            done = time.perf_counter()
+            if begin <= sent and done <= end:
+                spent.append(done - sent)
+    finally:
+        writer.close()
+        await writer.wait_closed()
     return spent
 
 
