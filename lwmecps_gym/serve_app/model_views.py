@@ -1,6 +1,6 @@
 """What the API shows of models, versions, aliases and deployments, and what it takes for them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -56,6 +56,15 @@ class ModelView(View):
     def complete(cls, store: Store, model: ModelRecord) -> Self:
         """Show a model, with what the store says of it."""
         return cls.of(model, store.deployed_version(model.id), store.alias_versions(model.id))
+
+    @classmethod
+    def page(cls, store: Store, models: Sequence[ModelRecord]) -> list[Self]:
+        """Show models, with what the store says of all of them by one reading each."""
+        deployed = {each.model_id: each.version for each in store.list_deployments()}
+        aliases = store.aliases_by_model()
+        return [
+            cls.of(model, deployed.get(model.id), aliases.get(model.id, {})) for model in models
+        ]
 
     @classmethod
     def read(cls, store: Store, model_id: str) -> Self:

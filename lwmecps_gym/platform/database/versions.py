@@ -205,6 +205,14 @@ class Versions(Records):
         found = self.list_aliases(model_id)
         return {alias.name: alias.version for alias in found if alias.version is not None}
 
+    def aliases_by_model(self) -> dict[str, dict[str, int]]:
+        """Return the versions of all models that have aliases, by model and alias."""
+        found: dict[str, dict[str, int]] = {}
+        for alias in self._read_all("aliases", {}, Alias):
+            if alias.version is not None:
+                found.setdefault(alias.model_id, {})[alias.name] = alias.version
+        return found
+
     def used_digests(self) -> set[str]:
         """Return the addresses of all artifacts that a version is made of."""
         versions = self._read_all("versions", {}, ModelVersion)

@@ -34,7 +34,7 @@ async def list_models(
     models = await run_in_threadpool(services.store.list_models)
     found = [model for model in models if tagged(model.tags, tag)]
     items, next_cursor = page_of(found, lambda model: model.id, limit, cursor, sort == "-id")
-    views = [await run_in_threadpool(ModelView.complete, services.store, model) for model in items]
+    views = await run_in_threadpool(ModelView.page, services.store, items)
     return ModelList(items=views, next_cursor=next_cursor)
 
 
