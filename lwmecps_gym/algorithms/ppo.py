@@ -15,8 +15,9 @@ def configure(plan: Plan[PPOParameters]) -> PPOConfig:
     parameters = plan.parameters
     batch = plan.num_envs * parameters.rollout_steps
     value_coeff = parameters.value_coeff
+    horizon = 1 / max(1 - parameters.discount_factor, 1e-3)  # steps, about
     if parameters.any_size:  # it shares its embeddings with the critic: both count alike
-        value_coeff *= (1 - parameters.discount_factor) ** 2
+        value_coeff /= horizon**2
     return (
         PPOConfig(algo_class=ArrayPPO)
         .training(
@@ -44,7 +45,7 @@ def configure(plan: Plan[PPOParameters]) -> PPOConfig:
                     "hidden": list(parameters.hidden),
                     "width": parameters.width,
                     "rounds": parameters.rounds,
-                    "value_scale": 1 / (1 - parameters.discount_factor),
+                    "value_scale": horizon,
                 },
             )
         )
