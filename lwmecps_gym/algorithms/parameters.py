@@ -117,7 +117,7 @@ class QLearningParameters(Parameters):
     rollout_steps: int = Field(
         default=36, ge=1, le=4096, description="steps of each cluster between updates"
     )
-    scatter_steps: int = Field(default=72, ge=0, description=SCATTER)
+    scatter_steps: int = Field(default=24, ge=0, description=SCATTER)
     demand_bins: int = Field(default=12, ge=1, le=50)
     epsilon_end: Fraction = 0.3
     epsilon_decay: Rate = Field(
