@@ -169,9 +169,14 @@ class RLlibEntry(AlgorithmEntry):
 
     def begin(self, task: TrainingTask) -> Learner:
         """See `AlgorithmEntry.begin`."""
+        from lwmecps_gym.algorithms.beginnings import Beginnings
         from lwmecps_gym.algorithms.rllib_learner import RLlibLearner
 
-        return RLlibLearner(task)
+        parameters: Any = self.parameters.model_validate(task.parameters)
+        count = getattr(parameters, "beginnings", 1)
+        if count == 1:
+            return RLlibLearner(task)
+        return Beginnings(task, RLlibLearner, count, parameters.beginning_share)
 
     def scorer(self, stored: StoredModel) -> "Scorer":
         """See `AlgorithmEntry.scorer`; its RLModule, made again without a Ray cluster."""

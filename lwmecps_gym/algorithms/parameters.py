@@ -3,9 +3,9 @@
 `learning_rate` and `discount_factor` mean the same in all of them. Unknown names are refused.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lwmecps_gym.envs.scenario import Scenario
 from lwmecps_gym.platform.errors import InvalidInputError
@@ -60,6 +60,12 @@ class PPOParameters(NetworkParameters):
         default=128, ge=1, le=4096, description="steps of each cluster between updates"
     )
     scatter_steps: int = Field(default=256, ge=0, description=SCATTER)
+    beginnings: int = Field(
+        default=1, ge=1, le=16, description="how often it begins; the best of them goes on"
+    )
+    beginning_share: Fraction = Field(
+        default=0.15, description="share of the episodes that each of several beginnings takes"
+    )
     minibatch_size: int = Field(default=1024, ge=32)
     epochs: int = Field(default=3, ge=1, le=50)
     gae_lambda: Fraction = 0.95
@@ -71,6 +77,15 @@ class PPOParameters(NetworkParameters):
     value_coeff: float = Field(default=0.5, ge=0)
     grad_clip: float = Field(default=0.5, gt=0)
     hidden: Hidden = Field(default=(128, 128), description="layers of the mlp")
+
+    @model_validator(mode="after")
+    def _leave_something_to_go_on_with(self) -> Self:
+        if self.beginnings > 1 and self.beginnings * self.beginning_share >= 1:
+            raise ValueError(
+                f"beginnings {self.beginnings} x beginning_share {self.beginning_share:g} leave "
+                "nothing to go on with; lower one of them"
+            )
+        return self
 
 
 class DQNParameters(NetworkParameters):
