@@ -34,7 +34,7 @@ class _State(BaseModel):
 
     Attributes:
         index: of the beginning at work; the number of beginnings once the best goes on.
-        rewards: mean rewards of a step in the iterations of the one at work, while there is a choice.
+        rewards: mean rewards of a step in the iterations of the one at work, during the choice.
         scores: mean rewards of those before.
         steps: that those before have played.
     """

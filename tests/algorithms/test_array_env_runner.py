@@ -46,7 +46,7 @@ def config_of(model_type: str = "ppo", env: str | None = None) -> AlgorithmConfi
     task = prepare(
         TrainingRequest(
             name="n", model_type=model_type, env=env, total_episodes=NUM_ENVS * ROUNDS, seed=SEED,
-            scenario=SHORT.document(), parameters={"num_envs": NUM_ENVS},
+            scenario=SHORT.document(), parameters={"num_envs": NUM_ENVS, "scatter_steps": 0},
         )
     )  # fmt: skip
     return configure(task)
