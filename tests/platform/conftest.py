@@ -8,9 +8,9 @@ then make a namespace there and delete it. What a real cluster does not do on de
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
-import mongomock
 import pytest
 from kubernetes import client
 from pymongo import MongoClient
@@ -20,6 +20,7 @@ from lwmecps_gym.platform.kubernetes_api import KubernetesApi
 from lwmecps_gym.platform.models import new_id
 
 from ..kubernetes_server import KubernetesServer, RealCluster
+from ..mongodb_server import MongoServer
 
 KUBECONFIG = os.environ.get("LWMECPS_TEST_KUBECONFIG")
 MONGODB_URL = os.environ.get("LWMECPS_TEST_MONGODB_URL")
@@ -31,22 +32,29 @@ Opener = Callable[[], Documents]
 
 
 @pytest.fixture(
-    params=["sqlite", "mongomock", pytest.param("mongodb", marks=needs_mongodb)],
+    params=["sqlite", "wire", pytest.param("mongodb", marks=needs_mongodb)],
 )
 def back_end(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     """A function that opens the same database again and again, as several processes would."""
-    if request.param == "sqlite":
-        yield lambda: SqliteDocuments(tmp_path / "store.sqlite3")
-    elif request.param == "mongomock":
-        server: MongoClient[dict[str, object]] = mongomock.MongoClient()
-        yield lambda: MongoDocuments(server, "lwmecps-test")
-    else:
-        assert MONGODB_URL is not None
-        url, database = MONGODB_URL, f"lwmecps-test-{new_id()}"
-        yield lambda: MongoDocuments.connect(url, database)
-        client: MongoClient[dict[str, object]] = MongoClient(url)
-        client.drop_database(database)
-        client.close()
+    with ExitStack() as opened:
+
+        def connect(url: str, database: str) -> Documents:
+            documents = MongoDocuments.connect(url, database)
+            opened.callback(documents.close)
+            return documents
+
+        if request.param == "sqlite":
+            yield lambda: SqliteDocuments(tmp_path / "store.sqlite3")
+        elif request.param == "wire":
+            server = opened.enter_context(MongoServer())
+            yield lambda: connect(server.url, "lwmecps-test")
+        else:
+            assert MONGODB_URL is not None
+            url, database = MONGODB_URL, f"lwmecps-test-{new_id()}"
+            yield lambda: connect(url, database)
+            client: MongoClient[dict[str, object]] = MongoClient(url)
+            client.drop_database(database)
+            client.close()
 
 
 @pytest.fixture

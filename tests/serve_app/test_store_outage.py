@@ -1,34 +1,67 @@
-"""What the API answers while another program holds the store."""
+"""What the API answers while another program holds the store, or its server is away."""
 
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from lwmecps_gym.platform.database import SqliteDocuments, Store
+from lwmecps_gym.platform.database import MongoDocuments, SqliteDocuments, Store
+
+from ..mongodb_server import MongoServer
 
 TRAINING = {"name": "a training", "model_type": "ppo", "total_episodes": 100}
+Outage = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+def store_and_outage(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[Store, Outage]]:
+    if request.param == "mongodb":
+        with MongoServer() as server:
+            connected = MongoDocuments.connect(server.url, "lwmecps-test", answer_within_s=1)
+            yield Store(connected), server.away
+            connected.close()
+        return
+    path = tmp_path / "lwmecps.sqlite3"
+
+    @contextmanager
+    def locked() -> Iterator[None]:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+        other.close()
+
+    yield Store(SqliteDocuments(path, busy_timeout_s=0.05)), locked
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(SqliteDocuments(tmp_path / "lwmecps.sqlite3", busy_timeout_s=0.05))
+def store(store_and_outage: tuple[Store, Outage]) -> Store:
+    return store_and_outage[0]
 
 
-def test_a_locked_store_is_told_with_when_to_come_again_and_makes_nothing(
-    client: TestClient, store: Store, tmp_path: Path
+@pytest.fixture
+def outage(store_and_outage: tuple[Store, Outage]) -> Outage:
+    return store_and_outage[1]
+
+
+def test_a_store_that_is_away_is_told_with_when_to_come_again_and_nothing_is_made(
+    client: TestClient, outage: Outage
 ) -> None:
     known = client.post("/api/v1/training", json=TRAINING).json()["id"]
-    other = sqlite3.connect(tmp_path / "lwmecps.sqlite3", isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    for url, body in ((f"/api/v1/training/{known}/pause", None), ("/api/v1/training", TRAINING)):
-        refusal = client.post(url, json=body)
-        assert refusal.status_code == 503
-        assert refusal.json()["type"] == "urn:lwmecps:problem:store-unavailable"
-        assert int(refusal.headers["retry-after"]) > 0
+    with outage():
+        for url, body in (
+            (f"/api/v1/training/{known}/pause", None),
+            ("/api/v1/training", TRAINING),
+        ):
+            refusal = client.post(url, json=body)
+            assert refusal.status_code == 503
+            assert refusal.json()["type"] == "urn:lwmecps:problem:store-unavailable"
+            assert int(refusal.headers["retry-after"]) > 0
     assert client.get(f"/api/v1/training/{known}").json()["state"] == "pending"
-    other.execute("ROLLBACK")
-    other.close()
     assert len(client.get("/api/v1/training").json()["items"]) == 1
     assert client.post(f"/api/v1/training/{known}/pause").json()["state"] == "paused"
