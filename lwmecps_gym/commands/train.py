@@ -1,6 +1,5 @@
 """`lwmecps train`: on this machine, or on the platform at `LWMECPS_URL`."""
 
-import json
 import os
 import sys
 from contextlib import redirect_stdout
@@ -13,9 +12,11 @@ from lwmecps_gym.commands.progress import follow
 from lwmecps_gym.commands.tasks import wait_for
 from lwmecps_gym.commands.terminal import (
     Json,
+    ParameterOption,
     ScenarioOption,
     Seed,
     err,
+    named_values,
     number,
     out,
     print_json,
@@ -41,10 +42,7 @@ def train(
     name: Annotated[
         str | None, typer.Option(help="Name of the model; default: algorithm and scenario.")
     ] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", help="NAME=VALUE, e.g. learning_rate=0.001; repeatable."),
-    ] = None,
+    parameter: ParameterOption = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -82,7 +80,7 @@ def train(
     request = {
         "name": name or f"{algorithm}-{loaded.name}",
         "model_type": algorithm,
-        "parameters": dict(_name_value(item) for item in parameter or []),
+        "parameters": named_values(parameter),
         "total_episodes": total_episodes,
         "scenario": loaded.document(),
         "env": env,
@@ -142,13 +140,3 @@ def _print(task: "TrainingTask | TrainingDetail", as_json: bool) -> None:
             f"{task.env_steps:,} steps at {task.env_steps_per_s:,.0f}/s; "
             f"return {number(task.first_return)} -> {number(task.episode_return)}"
         )
-
-
-def _name_value(item: str) -> tuple[str, Any]:
-    name, separator, value = item.partition("=")
-    if not separator or not name:
-        raise InvalidInputError(f"--parameter {item!r}: want NAME=VALUE")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value

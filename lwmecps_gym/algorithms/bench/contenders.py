@@ -21,7 +21,14 @@ from lwmecps_gym.algorithms.training import ROUNDS, configure, played_scenario
 from lwmecps_gym.platform.models import TrainingRequest, TrainingTask
 
 ENV = "lwmecps-v2"
-COMMON = {"learning_rate_end": 1.0, "entropy_coeff_end": 1.0, "scatter_steps": 0}
+COMMON = {
+    "num_envs": 256,
+    "rollout_steps": 32,
+    "hidden": [64, 64],
+    "learning_rate_end": 1.0,
+    "entropy_coeff_end": 1.0,
+    "scatter_steps": 0,
+}
 """Not all contenders have schedules or scatter pods, and none shall depend on how long it runs."""
 
 
@@ -43,7 +50,7 @@ def ppo_task(scenario: str | dict[str, Any], seed: int, **parameters: Any) -> Tr
     Args:
         scenario: what is played.
         seed: of everything random.
-        parameters: those of `PPOParameters` that shall not have their defaults.
+        parameters: those of `PPOParameters` that shall not be as in `COMMON`, or the defaults.
     """
     wanted = COMMON | parameters
     known: Any = validate_parameters("ppo", wanted)

@@ -24,12 +24,7 @@ KINDS = {STOCK: rllib_native, "rllib-array": rllib_array, "ours": configure}
 """RLlib's PPO with its own runner, the same with ours, and with our learner too."""
 EPISODE_STEPS = 30
 NUM_ENVS = 16
-PARAMETERS = {
-    "num_envs": NUM_ENVS,
-    "rollout_steps": EPISODE_STEPS,
-    "minibatch_size": 96,
-    "hidden": [64, 64],
-}
+PARAMETERS = {"num_envs": NUM_ENVS, "rollout_steps": EPISODE_STEPS, "minibatch_size": 96}
 LEVEL = 0.95
 
 
