@@ -1,26 +1,23 @@
 """The store goes away for a while: a training goes on, and nothing is lost or written twice."""
 
 import resource
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from lwmecps_gym.platform import held_task
 from lwmecps_gym.platform.checkpoints import Checkpoints, Reached
-from lwmecps_gym.platform.database import MongoDocuments, SqliteDocuments, Store
+from lwmecps_gym.platform.database import Store
 from lwmecps_gym.platform.errors import ConflictError, StoreUnavailableError
 from lwmecps_gym.platform.models import TaskState, TrainingTask
 from lwmecps_gym.platform.task_run import TaskRun
 from lwmecps_gym.platform.training import TrainingService
 
-from ..mongodb_server import MongoServer
-
-Outage = Callable[[], AbstractContextManager[None]]
+from ..outages import BACK_ENDS, Outage, store_with_outage
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -33,30 +30,12 @@ class NoLauncher:
         return 1
 
 
-@pytest.fixture(params=["sqlite", "mongodb"])
+@pytest.fixture(params=BACK_ENDS)
 def store_and_outage(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[tuple[Store, Outage]]:
-    """A store, and what makes it fail: another program's lock, or a server that goes away."""
-    if request.param == "mongodb":
-        with MongoServer() as server:
-            connected = MongoDocuments.connect(server.url, "lwmecps-test", answer_within_s=1)
-            yield Store(connected), server.away
-            connected.close()
-        return
-    path = tmp_path / "store.sqlite3"
-    documents = SqliteDocuments(path, busy_timeout_s=0.05)
-
-    @contextmanager
-    def outage() -> Iterator[None]:
-        other = sqlite3.connect(path, isolation_level=None)
-        other.execute("BEGIN EXCLUSIVE")
-        yield
-        other.execute("ROLLBACK")
-        other.close()
-
-    yield Store(documents), outage
-    documents.close()
+    with store_with_outage(request.param, tmp_path) as found:
+        yield found
 
 
 @pytest.fixture

@@ -1,42 +1,24 @@
 """What the API answers while another program holds the store, or its server is away."""
 
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from lwmecps_gym.platform.database import MongoDocuments, SqliteDocuments, Store
+from lwmecps_gym.platform.database import Store
 
-from ..mongodb_server import MongoServer
+from ..outages import BACK_ENDS, Outage, store_with_outage
 
 TRAINING = {"name": "a training", "model_type": "ppo", "total_episodes": 100}
-Outage = Callable[[], AbstractContextManager[None]]
 
 
-@pytest.fixture(params=["sqlite", "mongodb"])
+@pytest.fixture(params=BACK_ENDS)
 def store_and_outage(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[tuple[Store, Outage]]:
-    if request.param == "mongodb":
-        with MongoServer() as server:
-            connected = MongoDocuments.connect(server.url, "lwmecps-test", answer_within_s=1)
-            yield Store(connected), server.away
-            connected.close()
-        return
-    path = tmp_path / "lwmecps.sqlite3"
-
-    @contextmanager
-    def locked() -> Iterator[None]:
-        other = sqlite3.connect(path, isolation_level=None)
-        other.execute("BEGIN EXCLUSIVE")
-        yield
-        other.execute("ROLLBACK")
-        other.close()
-
-    yield Store(SqliteDocuments(path, busy_timeout_s=0.05)), locked
+    with store_with_outage(request.param, tmp_path) as found:
+        yield found
 
 
 @pytest.fixture
