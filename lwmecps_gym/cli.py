@@ -84,7 +84,7 @@ def demo(
 ) -> None:
     """Train a policy, compare it with what people run today, deploy it, and ask it.
 
-    Takes a minute and a half on two idle cores, all of it on this machine.
+    Takes about two minutes on two idle cores, all of it on this machine.
     """
     from lwmecps_gym.demo import run_demo
 
