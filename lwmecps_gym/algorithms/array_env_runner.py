@@ -106,7 +106,7 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
         return Rollout(
             observations=rolled[Columns.OBS],
             actions=rolled[Columns.ACTIONS],
-            logp=rolled[Columns.ACTION_LOGP],
+            logp=rolled.get(Columns.ACTION_LOGP),
             rewards=rolled[Columns.REWARDS],
             terminated=rolled[Columns.TERMINATEDS],
             truncated=rolled[Columns.TRUNCATEDS],

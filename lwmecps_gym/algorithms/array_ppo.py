@@ -21,17 +21,14 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import ENTROPY_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY
-from ray.rllib.utils.metrics import (
-    ENV_RUNNER_RESULTS,
-    LEARNER_RESULTS,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
-)
+from ray.rllib.utils.metrics import LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.rllib.utils.typing import ModuleID
 from torch import Tensor
 
 from lwmecps_gym.algorithms.networks import Observations, to_tensors
+from lwmecps_gym.algorithms.optimizer import descend, register_adam
 from lwmecps_gym.algorithms.rollout import Rollout, advantages
-from lwmecps_gym.platform.errors import LwmecpsError
+from lwmecps_gym.algorithms.sampling import sample_rollouts
 
 
 class ArrayPPO(PPO):  # type: ignore[misc]
@@ -39,26 +36,18 @@ class ArrayPPO(PPO):  # type: ignore[misc]
 
     def training_step(self) -> None:
         """Sample a rollout from every runner, learn from it, share the weights."""
-        runners = self.env_runner_group
-        remote = runners.num_healthy_remote_workers()
-        steps = -(-self.config.total_train_batch_size // max(1, remote))
-        sampled = runners.foreach_env_runner(
-            lambda runner: (runner.sample_rollout(steps), runner.get_metrics()),
-            local_env_runner=remote == 0,
-            timeout_seconds=self.config.sample_timeout_s,
-        )
-        if not sampled:  # all runners failed: RLlib restarts them before the next step
+        rollouts, lifetime = sample_rollouts(self, self.config.total_train_batch_size)
+        if not rollouts:
             return
-        self.metrics.aggregate([metrics for _, metrics in sampled], key=ENV_RUNNER_RESULTS)
-        lifetime = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME))
-        rollouts = [rollout for rollout, _ in sampled]
         learned = self.learner_group.foreach_learner(
             lambda learner: learner.update_from(
                 rollouts, {NUM_ENV_STEPS_SAMPLED_LIFETIME: lifetime}
             )
         )
         self.metrics.aggregate([result.get() for result in learned], key=LEARNER_RESULTS)
-        runners.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
+        self.env_runner_group.sync_weights(
+            from_worker_or_learner_group=self.learner_group, inference_only=True
+        )
 
 
 class ArrayPPOLearner(PPOTorchLearner):  # type: ignore[misc]
@@ -95,14 +84,8 @@ class ArrayPPOLearner(PPOTorchLearner):  # type: ignore[misc]
         return self.metrics.reduce()
 
     def configure_optimizers_for_module(self, module_id: ModuleID, config: AlgorithmConfig) -> None:
-        """Adam as `PPOTorchLearner` has it, all weights in one call."""
-        parameters = self.get_parameters(self.module[module_id])
-        self.register_optimizer(
-            module_id=module_id,
-            optimizer=torch.optim.Adam(parameters, fused=True),
-            params=parameters,
-            lr_or_lr_schedule=config.lr,
-        )
+        """See `register_adam`."""
+        register_adam(self, module_id, config)
 
     def _values(self, observations: Observations) -> Tensor:
         with torch.inference_mode():
@@ -128,16 +111,7 @@ class ArrayPPOLearner(PPOTorchLearner):  # type: ignore[misc]
         entropy_coeff = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]
         loss = policy_loss + config.vf_loss_coeff * vf_loss
         loss = loss - entropy_coeff.get_current_value() * entropy
-
-        optimizer = self.get_optimizer(DEFAULT_MODULE_ID)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(module.parameters(), config.grad_clip)
-        if not torch.isfinite(norm):
-            raise LwmecpsError(
-                "the gradients of the policy are not finite; try a lower learning_rate"
-            )
-        optimizer.step()
+        descend(self, loss)
         return torch.stack([policy_loss.detach(), vf_loss.detach(), entropy.detach()])
 
 
@@ -182,6 +156,7 @@ def _batch(
     """Join rollouts, their advantages by `evaluate`, the value of observations [M, ...] as [M]."""
     parts: list[tuple[Any, ...]] = []
     for rollout in rollouts:
+        assert rollout.logp is not None
         steps, width = rollout.actions.shape
         observations = _flattened(rollout.observations)
         values = evaluate(observations).numpy().reshape(steps + 1, width).astype(np.float64)

@@ -1,62 +1,24 @@
 """Replay of transitions from arrays: uniform or prioritised (Schaul et al. 2016), n-step."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-
-class SumTree:
-    """Priorities of `capacity` items, drawn in proportion; all calls take many items at once."""
-
-    def __init__(self, capacity: int) -> None:
-        self._leaves = 1 << max(1, capacity - 1).bit_length()
-        self._sums = np.zeros(2 * self._leaves)
-
-    @property
-    def total(self) -> float:
-        """Sum of all priorities."""
-        return float(self._sums[1])
-
-    def __getitem__(self, items: Ints) -> Floats:
-        """Priorities of items."""
-        return self._sums[self._leaves + items]
-
-    def set(self, items: Ints, priorities: Floats) -> None:
-        """Set priorities; of an item that is named twice, one of the values counts."""
-        nodes = self._leaves + np.asarray(items)
-        self._sums[nodes] = priorities
-        while nodes[0] > 1:
-            nodes = np.unique(nodes // 2)
-            self._sums[nodes] = self._sums[2 * nodes] + self._sums[2 * nodes + 1]
-
-    def draw(self, count: int, rng: np.random.Generator) -> Ints:
-        """Draw items, one from each of `count` equal strata of the total."""
-        goal = (np.arange(count) + rng.random(count)) * self.total / count
-        nodes = np.ones(count, dtype=np.int64)
-        while nodes[0] < self._leaves:
-            left = self._sums[2 * nodes]
-            # Rounding must not lead to an empty branch.
-            right = (goal >= left) & (self._sums[2 * nodes + 1] > 0)
-            goal = np.where(right, goal - left, goal)
-            nodes = 2 * nodes + right
-        return nodes - self._leaves
-
+from lwmecps_gym.algorithms.rollout import Rollout
+from lwmecps_gym.algorithms.sum_tree import SumTree
+from lwmecps_gym.envs.cluster import Floats, Ints
 
 RECENT = 20_000
-"""Steps over which the mean of rewards is taken, about; a chunk has fewer."""
+"""Steps over which the mean of rewards is taken, about."""
 
 
 class TransitionBuffer:
     """Ring of the last `capacity` transitions (s, a, n-step reward, s', terminated, n).
 
-    An episode chunk gives one transition per step. Where fewer than n steps follow in the chunk,
-    the transition spans those that do: its target is still right, with a shorter look ahead.
+    Each step that was played is one. Where fewer than n steps follow before its episode or the
+    rollout ends, it spans those that do: its target is still right, with a shorter look ahead.
 
     Args:
         capacity: transitions kept.
@@ -91,41 +53,31 @@ class TransitionBuffer:
         self._next = 0
         self.size = 0
 
-    def add(self, episodes: Sequence[Any]) -> int:
-        """Add episode chunks of RLlib, whose data are arrays; gives the number of transitions."""
-        count = 0
-        for episode in episodes:
-            count += self._add(
-                episode.get_observations(),
-                np.asarray(episode.get_actions()),
-                np.asarray(episode.get_rewards(), dtype=np.float64),
-                bool(episode.is_terminated),
-            )
-        return count
+    def add(self, rollout: Rollout) -> int:
+        """Add the steps of a rollout; gives the number of transitions."""
+        played = np.flatnonzero(~rollout.resetting)
+        rewards = rollout.rewards.ravel()[played]
+        self._seen += len(played)
+        recent = min(self._seen, max(RECENT, len(played)))
+        self._mean += (float(rewards.mean()) - self._mean) * len(played) / recent
 
-    def _add(
-        self, observations: Any, actions: NDArray[Any], rewards: Floats, terminated: bool
-    ) -> int:
-        steps = len(actions)
-        self._seen += steps
-        self._mean += (float(rewards.mean()) - self._mean) * steps / min(self._seen, RECENT)
-        ends = np.minimum(np.arange(steps) + self._n_step, steps)
-        spans = ends - np.arange(steps)
-        padded = np.append(rewards, np.zeros(self._n_step))
-        returns = sum(
-            self._gamma**k * padded[k : k + steps] * (k < spans) for k in range(self._n_step)
-        )
-        rows = (self._next + np.arange(steps)) % self._capacity
-        self._write("obs", rows, _take(observations, np.arange(steps)))
-        self._write("new_obs", rows, _take(observations, ends))
-        self._write("actions", rows, actions.astype(np.int64))
-        self._write("rewards", rows, np.asarray(returns, dtype=np.float32))
-        self._write("terminateds", rows, (ends == steps) & terminated)
+        spans, returns = n_step_returns(rollout, self._n_step, self._gamma)
+        spans = spans.ravel()[played]
+        width = rollout.resetting.shape[1]
+        ends = played + spans * width
+        latest = slice(-self._capacity, None)  # of more, the others would be written over
+        played, ends, spans = played[latest], ends[latest], spans[latest]
+        rows = (self._next + np.arange(len(played))) % self._capacity
+        self._write("obs", rows, _take(rollout.observations, played))
+        self._write("new_obs", rows, _take(rollout.observations, ends))
+        self._write("actions", rows, rollout.actions.ravel()[played].astype(np.int64))
+        self._write("rewards", rows, returns.ravel()[played].astype(np.float32))
+        self._write("terminateds", rows, rollout.terminated.ravel()[ends - width])
         self._write("n_step", rows, spans.astype(np.float32))
-        self._tree.set(rows, np.full(steps, self._largest**self._alpha))
+        self._tree.set(rows, np.full(len(rows), self._largest**self._alpha))
         self._next = int(rows[-1] + 1) % self._capacity
-        self.size = min(self._capacity, self.size + steps)
-        return steps
+        self.size = min(self._capacity, self.size + len(rows))
+        return len(rewards)
 
     def _write(self, name: str, rows: Ints, values: Any) -> None:
         if isinstance(values, dict):
@@ -175,14 +127,34 @@ class TransitionBuffer:
         if self.size:
             self._tree.set(np.arange(self.size), priorities)
 
-    def prioritise(self, rows: Ints, errors: Floats) -> None:
+    def prioritise(self, rows: Ints, errors: NDArray[Any]) -> None:
         """Set the priorities of rows to the size of their errors."""
-        sizes = np.abs(errors) + 1e-6
+        sizes = np.abs(errors, dtype=np.float64) + 1e-6
         self._largest = max(self._largest, float(sizes.max()))
         self._tree.set(rows, sizes**self._alpha)
 
 
+def n_step_returns(rollout: Rollout, n_step: int, gamma: float) -> tuple[Ints, Floats]:
+    """Steps until the end of each n-step transition, and its discounted rewards, both [T, N].
+
+    A transition ends with its episode and with the rollout; those of resets mean nothing.
+    """
+    steps, width = rollout.rewards.shape
+    ends = rollout.terminated | rollout.truncated
+    spans = np.empty((steps, width), dtype=np.int64)
+    left = np.zeros(width, dtype=np.int64)
+    for t in range(steps - 1, -1, -1):
+        left = np.where(ends[t], 1, left + 1)
+        spans[t] = left
+    np.minimum(spans, n_step, out=spans)
+    returns = rollout.rewards.astype(np.float64)
+    for k in range(1, min(n_step, steps)):
+        returns[:-k] += gamma**k * rollout.rewards[k:] * (spans[:-k] > k)
+    return spans, returns
+
+
 def _take(observations: Any, rows: Ints) -> Any:
+    """Rows [M, ...] of observations [T + 1, N, ...]."""
     if isinstance(observations, dict):
-        return {name: values[rows] for name, values in observations.items()}
-    return observations[rows]
+        return {name: _take(values, rows) for name, values in observations.items()}
+    return observations.reshape(-1, *observations.shape[2:])[rows]

@@ -3,7 +3,11 @@
 from typing import Any
 
 import torch
-from ray.rllib.algorithms.dqn.default_dqn_rl_module import QF_PREDS
+from ray.rllib.algorithms.dqn.default_dqn_rl_module import (
+    QF_NEXT_PREDS,
+    QF_PREDS,
+    QF_TARGET_NEXT_PREDS,
+)
 from ray.rllib.algorithms.dqn.torch.default_dqn_torch_rl_module import DefaultDQNTorchRLModule
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical
@@ -71,6 +75,25 @@ class MaskedQNetwork(DefaultDQNTorchRLModule):  # type: ignore[misc]
     def get_non_inference_attributes(self) -> list[str]:
         """What is left out of copies that only act."""
         return ["_target_network"]
+
+    def _forward_exploration(self, batch: dict[str, Any], t: int) -> dict[str, Any]:
+        """The best action, or with the schedule's chance any legal one."""
+        values = self.compute_q_values(batch)[QF_PREDS]
+        self.epsilon_schedule.update(t)
+        epsilon = self.epsilon_schedule.get_current_value()
+        noise = torch.rand_like(values).masked_fill(torch.isneginf(values), -1.0)
+        wild = torch.rand(len(values), 1) < epsilon
+        return {Columns.ACTIONS: torch.where(wild, noise, values).argmax(1)}
+
+    def _forward_train(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Action values, and those of what followed, which no gradients go through."""
+        following = {Columns.OBS: batch[Columns.NEXT_OBS]}
+        out = {QF_PREDS: self.compute_q_values(batch)[QF_PREDS]}
+        with torch.no_grad():
+            out[QF_TARGET_NEXT_PREDS] = self.forward_target(following)[QF_PREDS]
+            if self.uses_double_q:
+                out[QF_NEXT_PREDS] = self.compute_q_values(following)[QF_PREDS]
+        return out
 
     def make_target_networks(self) -> None:
         """Copy the network."""

@@ -16,7 +16,8 @@ class Rollout:
     Attributes:
         observations: [T + 1, N, ...], one array or a dict of them; the last is what followed.
         actions: [T, N].
-        logp: logarithms of the probabilities with which the actions were chosen, [T, N].
+        logp: logarithms of the probabilities with which the actions were chosen, [T, N]; None where
+            the module gives the actions themselves.
         rewards: [T, N].
         terminated: the episode ended for good, [T, N].
         truncated: the episode ended for its length, [T, N].
@@ -25,7 +26,7 @@ class Rollout:
 
     observations: Any
     actions: Ints
-    logp: NDArray[np.float32]
+    logp: NDArray[np.float32] | None
     rewards: Floats
     terminated: Bools
     truncated: Bools

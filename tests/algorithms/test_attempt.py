@@ -11,9 +11,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lwmecps_gym import register_algorithm
+from lwmecps_gym.algorithms.array_dqn import TRANSITIONS
 from lwmecps_gym.algorithms.attempt import checkpoints_of, run_task
 from lwmecps_gym.algorithms.catalog import prepare
-from lwmecps_gym.algorithms.dqn import TRANSITIONS
 from lwmecps_gym.algorithms.registry import ALGORITHMS, entry_of
 from lwmecps_gym.envs.scenario import load_scenario
 from lwmecps_gym.platform.artifacts import WEIGHTS, ArtifactStore
