@@ -21,6 +21,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 
 from lwmecps_gym.algorithms.ended_episodes import SUMMED, EndedEpisode
+from lwmecps_gym.algorithms.layers import draw
 from lwmecps_gym.algorithms.networks import to_tensors
 from lwmecps_gym.algorithms.rollout import Rollout
 from lwmecps_gym.platform.errors import InvalidInputError
@@ -168,7 +169,7 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
                 return {Columns.ACTIONS: out[Columns.ACTIONS].numpy()}
             logits = out[Columns.ACTION_DIST_INPUTS]
             if kind is TorchCategorical and explore:
-                actions, logp = _draw(logits)
+                actions, logp = draw(logits)
             else:
                 dist = kind.from_logits(logits)
                 actions = dist.sample() if explore else dist.to_deterministic().sample()
@@ -255,18 +256,6 @@ class ArrayEnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
             self._log_episode_metrics(length, total, 0.0)
         self._finished.clear()
         return self.metrics.reduce()
-
-
-def _draw(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw actions [N] from logits [N, A]; also the logarithms of their probabilities, [N].
-
-    An action is where the sum of the probabilities exceeds a uniform number, so that one without
-    probability is never drawn; `torch.distributions` takes ten times as long.
-    """
-    sums = torch.softmax(logits, dim=1).cumsum(1)
-    uniform = torch.rand(len(logits), 1) * sums[:, -1:]
-    actions = torch.searchsorted(sums, uniform, right=True)
-    return actions.squeeze(1), torch.log_softmax(logits, dim=1).gather(1, actions).squeeze(1)
 
 
 def _stack(observations: list[Any]) -> Any:

@@ -25,6 +25,7 @@ from ray.rllib.utils.metrics import LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFET
 from ray.rllib.utils.typing import ModuleID
 from torch import Tensor
 
+from lwmecps_gym.algorithms.layers import surrogate
 from lwmecps_gym.algorithms.networks import Observations, to_tensors
 from lwmecps_gym.algorithms.optimizer import descend, register_adam
 from lwmecps_gym.algorithms.rollout import Rollout, advantages
@@ -72,7 +73,7 @@ class ArrayPPOLearner(PPOTorchLearner):  # type: ignore[misc]
             for _ in range(self.config.num_epochs)
             for rows in torch.tensor_split(torch.randperm(count), pieces)
         ]
-        policy_loss, vf_loss, entropy = torch.stack(losses).mean(0).tolist()
+        policy_loss, vf_loss, entropy = np.mean(losses, axis=0).tolist()
         logged = {
             POLICY_LOSS_KEY: policy_loss,
             VF_LOSS_KEY: vf_loss,
@@ -93,26 +94,25 @@ class ArrayPPOLearner(PPOTorchLearner):  # type: ignore[misc]
             values: Tensor = module.compute_values({Columns.OBS: observations})
         return values
 
-    def _learn(self, batch: "Batch") -> Tensor:
-        """One step of the optimiser; returns policy loss, value loss and entropy, [3]."""
+    def _learn(self, batch: "Batch") -> tuple[float, float, float]:
+        """One step of the optimiser; returns policy loss, value loss and entropy."""
         config, module = self.config, self.module[DEFAULT_MODULE_ID].unwrapped()
         columns = {Columns.OBS: batch.observations}
         out = module.forward_train(columns)
-        scores = out[Columns.ACTION_DIST_INPUTS]
-        logp_all = torch.log_softmax(scores, dim=1)
-        logp = logp_all.gather(1, batch.actions[:, None]).squeeze(1)
-        ratio = torch.exp(logp - batch.logp)
-        clipped = ratio.clamp(1 - config.clip_param, 1 + config.clip_param)
-        policy_loss = -torch.minimum(batch.advantages * ratio, batch.advantages * clipped).mean()
-        entropy = -(torch.softmax(scores, dim=1) * logp_all).sum(1).mean()
+        entropy_coeff = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]
+        loss, policy_loss, entropy = surrogate(
+            out[Columns.ACTION_DIST_INPUTS],
+            batch.actions,
+            batch.logp,
+            batch.advantages,
+            config.clip_param,
+            float(entropy_coeff.get_current_value()),
+        )
         values = module.compute_values(columns, embeddings=out.get(Columns.EMBEDDINGS))
         errors = (values - batch.targets).square()
         vf_loss = errors.clamp(max=config.vf_clip_param).mean()
-        entropy_coeff = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]
-        loss = policy_loss + config.vf_loss_coeff * vf_loss
-        loss = loss - entropy_coeff.get_current_value() * entropy
-        descend(self, loss)
-        return torch.stack([policy_loss.detach(), vf_loss.detach(), entropy.detach()])
+        descend(self, loss + config.vf_loss_coeff * vf_loss)
+        return policy_loss, float(vf_loss.detach()), entropy
 
 
 @dataclass(frozen=True)

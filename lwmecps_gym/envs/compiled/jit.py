@@ -51,12 +51,21 @@ def summing(function: Function) -> Function:
 
 def entry(function: Function) -> Function:
     """Compile a function that Python calls, and keep its machine code."""
-    dispatcher: Any = compiled(function)
+    return _keep(compiled(function))
+
+
+def summing_entry(function: Function) -> Function:
+    """As `entry`, for one whose sums may be added up in any order."""
+    return _keep(summing(function))
+
+
+def _keep(function: Function) -> Function:
+    dispatcher: Any = function
     try:
-        dispatcher._cache = cast(Any, _Cache)(function)
+        dispatcher._cache = cast(Any, _Cache)(dispatcher.py_func)
     except RuntimeError as error:  # no folder can be written
         _log.warning("every process compiles the environments anew (half a minute): %s", error)
-    return cast(Function, dispatcher)
+    return function
 
 
 def _compile(function: Function, fastmath: set[str]) -> Function:
