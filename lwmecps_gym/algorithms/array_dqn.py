@@ -61,6 +61,15 @@ class ArrayDQN(DQN):  # type: ignore[misc]
         )
         self._owed = 0.0
 
+    def target_network(self) -> torch.nn.Module:
+        """The target of the network: an average of its last weights, where updates are partial."""
+        found = self.learner_group.foreach_learner(
+            lambda learner: learner.module[DEFAULT_MODULE_ID].unwrapped().get_target_network_pairs()
+        )
+        [(_, target)] = next(iter(found)).get()
+        network: torch.nn.Module = target
+        return network
+
     def _create_local_replay_buffer_if_necessary(self, config: Any) -> None:
         return None
 

@@ -11,6 +11,8 @@ from lwmecps_gym.algorithms.schedules import falling
 
 PRIORITY_EXPONENT = 0.6
 IMPORTANCE_EXPONENT = 0.4
+TARGET_SHARE = 0.05
+"""Largest share of a training over which the target averages the weights."""
 
 
 def configure(plan: Plan[DQNParameters]) -> DQNConfig:
@@ -18,6 +20,9 @@ def configure(plan: Plan[DQNParameters]) -> DQNConfig:
     parameters = plan.parameters
     decay = max(1, round(parameters.epsilon_decay * plan.total_steps))
     epsilon = [[0, 1.0], [decay, parameters.epsilon_end]]
+    round_steps = plan.num_envs * parameters.rollout_steps
+    # A short training would not come far from its first weights.
+    averaged = min(parameters.target_update_steps, TARGET_SHARE * plan.total_steps)
     return (
         DQNConfig(algo_class=ArrayDQN)
         .training(
@@ -28,7 +33,8 @@ def configure(plan: Plan[DQNParameters]) -> DQNConfig:
             n_step=parameters.n_step,
             epsilon=epsilon,
             num_steps_sampled_before_learning_starts=parameters.learning_starts,
-            target_network_update_freq=parameters.target_update_steps,
+            target_network_update_freq=1,
+            tau=min(1.0, round_steps / averaged),
             train_batch_size_per_learner=parameters.batch_size,
             training_intensity=parameters.training_intensity,
             grad_clip=parameters.grad_clip,
@@ -42,7 +48,7 @@ def configure(plan: Plan[DQNParameters]) -> DQNConfig:
             },
         )
         .learners(learner_class=ArrayDQNLearner)
-        .reporting(min_sample_timesteps_per_iteration=min(8192, plan.total_steps // 500))
+        .reporting(min_sample_timesteps_per_iteration=min(8192, max(1000, plan.total_steps // 500)))
         .rl_module(
             rl_module_spec=RLModuleSpec(
                 module_class=AnySizeQNetwork if parameters.any_size else MaskedQNetwork,

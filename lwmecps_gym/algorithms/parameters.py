@@ -98,16 +98,21 @@ class DQNParameters(NetworkParameters):
     discount_factor: Fraction = 0.99
     num_envs: int = Field(default=64, ge=1, le=4096, description="clusters sampled side by side")
     rollout_steps: int = Field(
-        default=8, ge=1, le=4096, description="steps of each cluster between updates"
+        default=32, ge=1, le=4096, description="steps of each cluster between updates"
     )
+    scatter_steps: int = Field(default=256, ge=0, description=SCATTER)
     batch_size: int = Field(default=512, ge=8)
     training_intensity: float = Field(
         default=4.0, gt=0, description="steps replayed per step sampled"
     )
     buffer_steps: int = Field(default=300_000, ge=1000)
     learning_starts: int = Field(default=2_000, ge=0, description="steps before the first update")
-    target_update_steps: int = Field(default=8_000, ge=1)
-    n_step: int = Field(default=5, ge=1, le=50)
+    target_update_steps: int = Field(
+        default=100_000,
+        ge=1,
+        description="over which the target averages the weights, about; it is what is served",
+    )
+    n_step: int = Field(default=10, ge=1, le=50)
     epsilon_end: Fraction = 0.01
     epsilon_decay: Rate = Field(
         default=0.3, description="share of the training in which exploration falls from 1, linearly"

@@ -13,6 +13,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.apis import ValueFunctionAPI
 from ray.tune import register_env
 
+from lwmecps_gym.algorithms.array_dqn import ArrayDQN
 from lwmecps_gym.algorithms.array_env_runner import ArrayEnvRunner
 from lwmecps_gym.algorithms.catalog import validate_parameters
 from lwmecps_gym.algorithms.entries import LOGGED_INFO, RESOURCES, USED_CPU, Plan, RLlibEntry
@@ -94,10 +95,12 @@ def export(
     if task.model_type == "q_learning":
         table = module.q.numpy().copy()
         return {"q": table}, {"table": module.discretiser.model_dump(mode="json")}
-    state = module.network.state_dict()
+    # The last weights of Q-learning waver, and its choices with them: their average is served.
+    network: Any = algorithm.target_network() if isinstance(algorithm, ArrayDQN) else module.network
+    state = network.state_dict()
     tensors = {name: value.detach().numpy().copy() for name, value in state.items()}
     return tensors, {
-        "network": module.network.config.model_dump(mode="json"),
+        "network": network.config.model_dump(mode="json"),
         "temperature": temperature,
     }
 

@@ -18,6 +18,7 @@ from lwmecps_gym.algorithms.array_env_runner import ArrayEnvRunner
 from lwmecps_gym.algorithms.networks import to_tensors
 from lwmecps_gym.algorithms.replay import TransitionBuffer
 from lwmecps_gym.algorithms.rl_modules import MaskedQNetwork
+from lwmecps_gym.algorithms.training import ROUNDS
 from lwmecps_gym.platform.errors import LwmecpsError
 
 from .test_array_env_runner import NUM_ENVS, STEPS, config_of
@@ -101,22 +102,23 @@ def test_transitions_give_the_errors_and_gradients_that_rllib_finds(
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4 * largest)
 
 
-def test_the_target_network_follows_every_so_many_steps() -> None:
-    config = config_of("dqn").training(target_network_update_freq=100)
+def test_the_target_network_averages_the_weights_over_so_many_steps() -> None:
+    config = config_of("dqn")
+    planned = NUM_ENVS * ROUNDS * STEPS
+    assert config.tau == 1.0  # a round is more than a twentieth of so short a training
+    assert config_of("dqn", rollout_steps=1).tau == pytest.approx(NUM_ENVS / (planned * 0.05))
+    rare = config_of("dqn", rollout_steps=1, target_update_steps=4)
+    assert rare.tau == NUM_ENVS / 4
+
     runner = ArrayEnvRunner(config=config)
-    learner = built(ArrayDQNLearner, config, runner)
-    replay = played(runner)
+    learner = built(ArrayDQNLearner, rare, runner)
     module = learner.module[DEFAULT_MODULE_ID].unwrapped()
-
-    def apart(steps: int) -> float:
-        learner.update_from(replay, 2, {NUM_ENV_STEPS_SAMPLED_LIFETIME: steps})
-        pairs = zip(module.network.parameters(), module._target_network.parameters(), strict=True)
-        return max(float((ours - target).abs().max().detach()) for ours, target in pairs)
-
-    assert apart(99) > 0
-    assert apart(100) == 0
-    assert apart(199) > 0
-    assert apart(200) == 0
+    before = [value.clone() for value in module._target_network.state_dict().values()]
+    learner.update_from(played(runner), 2, {NUM_ENV_STEPS_SAMPLED_LIFETIME: 100})
+    states = module.network.state_dict(), module._target_network.state_dict()
+    for old, now, target in zip(before, *(state.values() for state in states), strict=True):
+        assert not torch.equal(old, now)
+        torch.testing.assert_close(target, 0.25 * old + 0.75 * now)
 
 
 def test_exploration_takes_the_best_action_or_any_legal_one_as_often_as_the_schedule_says() -> None:

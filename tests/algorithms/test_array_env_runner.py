@@ -42,11 +42,14 @@ KINDS = [("ppo", "lwmecps-v2"), ("ppo", "lwmecps-v3"), ("dqn", "lwmecps-v2"),
 Chunks = dict[str, list[SingleAgentEpisode]]
 
 
-def config_of(model_type: str = "ppo", env: str | None = None) -> AlgorithmConfig:
+def config_of(
+    model_type: str = "ppo", env: str | None = None, **parameters: Any
+) -> AlgorithmConfig:
     task = prepare(
         TrainingRequest(
             name="n", model_type=model_type, env=env, total_episodes=NUM_ENVS * ROUNDS, seed=SEED,
-            scenario=SHORT.document(), parameters={"num_envs": NUM_ENVS, "scatter_steps": 0},
+            scenario=SHORT.document(),
+            parameters={"num_envs": NUM_ENVS, "scatter_steps": 0} | parameters,
         )
     )  # fmt: skip
     return configure(task)

@@ -233,6 +233,20 @@ def test_the_same_seed_learns_the_same_weights_and_another_one_others(model_type
     assert any((other[name] != values).any() for name, values in first.items())
 
 
+def test_dqn_serves_its_target_network_the_average_of_its_weights() -> None:
+    task = task_for("dqn", 100)
+    algorithm = configure(task).build_algo()
+    try:
+        algorithm.train()
+        tensors, _ = export(algorithm, task)
+        target = algorithm.target_network().state_dict()
+        assert_same(tensors, {name: value.numpy() for name, value in target.items()})
+        latest = algorithm.get_module().network.state_dict()
+        assert all((tensors[name] != value.numpy()).any() for name, value in latest.items())
+    finally:
+        algorithm.stop()
+
+
 def unwritable(folder: Path, task: TrainingTask) -> TrainingTask:
     (folder / "artifacts").write_text("in the way")
     return task
