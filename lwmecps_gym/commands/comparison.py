@@ -19,6 +19,9 @@ def benchmark(
     case: Annotated[
         list[str] | None, typer.Option(help="Case to play, repeatable; default: all.")
     ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds of each case; default: 3, with --full 10.")
+    ] = None,
     markdown: Annotated[
         Path | None, typer.Option(help="Write the tables into a Markdown file, too.")
     ] = None,
@@ -37,7 +40,7 @@ def benchmark(
     from lwmecps_gym.algorithms.benchmark.cases import choose, full_cases, quick_cases
     from lwmecps_gym.algorithms.benchmark.runs import run_benchmark
 
-    cases = choose(full_cases() if full else quick_cases(), case or [])
+    cases = choose(full_cases() if full else quick_cases(), case or [], seeds)
     with err.status("starting ...") as status, redirect_stdout(sys.stderr):
         found = run_benchmark(cases, read_settings(), status.update, fresh=fresh)
     if markdown is not None:

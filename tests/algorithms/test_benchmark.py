@@ -149,5 +149,6 @@ def test_cases_play_the_scenarios_that_were_promised_each_seed_its_own_large_clu
     first, second = large.draw(0), large.draw(1)
     assert (len(first.nodes), first.episode_steps, large.seeds) == (100, 1440, 10)
     assert first.nodes[0].lat is not None and first.nodes != second.nodes
+    assert [case.seeds for case in choose(quick_cases(), ["tiny", "edge-16"], 5)] == [5, 5]
     with pytest.raises(NotFoundError, match="no case 'moon'; there are"):
         choose(quick_cases(), ["moon"])

@@ -1,7 +1,8 @@
 """What is compared with what, on which days."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from lwmecps_gym.algorithms.heuristics import HEURISTICS
@@ -70,15 +71,15 @@ def quick_cases() -> list[Case]:
 
 
 def full_cases() -> list[Case]:
-    """Hours: ten seeds, trainings as long as the defaults are meant for, whole days."""
+    """Hours: ten seeds, trainings of minutes each, whole days."""
     return _cases(
-        seeds=10, trained_seeds=10, episodes={"ppo": 6656, "dqn": 1000, "q_learning": 2000},
-        steps_16=1440, steps_large=1440, limit_s=5,
+        seeds=10, trained_seeds=10, episodes={"ppo": 5760, "dqn": 1000, "q_learning": 2080},
+        steps_16=1440, steps_large=1440, limit_s=5, parameters={"ppo": (("beginnings", 4),)},
     )  # fmt: skip
 
 
-def choose(cases: list[Case], names: list[str]) -> list[Case]:
-    """The cases of these names, all of them for none.
+def choose(cases: list[Case], names: list[str], seeds: int | None = None) -> list[Case]:
+    """The cases of these names, all of them for none, with so many seeds where it is given.
 
     Raises:
         NotFoundError: there is no such case.
@@ -87,7 +88,8 @@ def choose(cases: list[Case], names: list[str]) -> list[Case]:
     for name in names:
         if name not in known:
             raise NotFoundError(f"no case {name!r}; there are {list(known)}")
-    return [known[name] for name in names] or cases
+    chosen = [known[name] for name in names] or cases
+    return chosen if seeds is None else [replace(case, seeds=seeds) for case in chosen]
 
 
 def _cases(
@@ -98,9 +100,13 @@ def _cases(
     steps_16: int,
     steps_large: int,
     limit_s: float,
+    parameters: Mapping[str, tuple[tuple[str, Any], ...]] = MappingProxyType({}),
 ) -> list[Case]:
     def trained(*algorithms: str) -> tuple[Trained, ...]:
-        return tuple(Trained(name, episodes[name], trained_seeds) for name in algorithms)
+        return tuple(
+            Trained(name, episodes[name], trained_seeds, parameters.get(name, ()))
+            for name in algorithms
+        )
 
     optimum = f"optimum:time_limit_s={limit_s:g}"
     any_size = "pretrained:ppo-any-size"

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from lwmecps_gym.algorithms.benchmark.cases import TEST_SEED, Case, Trained
 from lwmecps_gym.algorithms.benchmark.kept import Kept
 from lwmecps_gym.algorithms.benchmark.report import Report, Run, summarise
+from lwmecps_gym.algorithms.catalog import validate_parameters
 from lwmecps_gym.algorithms.evaluation import evaluate_policies
 from lwmecps_gym.algorithms.optimum.bound import bound
 from lwmecps_gym.algorithms.optimum.clairvoyant import clairvoyant
@@ -160,10 +161,11 @@ class _Benchmark:
 
     def _train(self, case: Case, trained: Trained, scenario: Scenario, seed: int) -> TrainedModel:
         """Train a model, unless it is there already."""
+        known = validate_parameters(trained.algorithm, dict(trained.parameters))
         request = {
             "name": f"benchmark-{trained.algorithm}-{case.name}-{seed}",
             "model_type": trained.algorithm,
-            "parameters": dict(trained.parameters),
+            "parameters": known.model_dump(mode="json"),  # defaults too: other ones, other models
             "total_episodes": trained.episodes,
             "scenario": scenario.document(),
             "env": trained.env,
