@@ -2,8 +2,9 @@
 
 Trainings that differ in their seed alone can end in different habits, and which of them a policy
 takes up shows early. So a training may begin several times, and what is left of its episodes goes
-to the beginning with the highest mean reward: successive halving with one rung (Jamieson and
-Talwalkar, Non-stochastic best arm identification and hyperparameter optimization, 2016).
+to the beginning whose policy earns most on days that are the same for all: successive halving with
+one rung (Jamieson and Talwalkar, Non-stochastic best arm identification and hyperparameter
+optimization, 2016).
 """
 
 import logging
@@ -25,8 +26,6 @@ logger = logging.getLogger(__name__)
 STATE = "beginnings.json"
 NOW = "now"
 BEST = "best"
-JUDGED = 3
-"""A beginning is judged by the last third of its iterations."""
 
 
 class _State(BaseModel):
@@ -34,15 +33,13 @@ class _State(BaseModel):
 
     Attributes:
         index: of the beginning at work; the number of beginnings once the best goes on.
-        rewards: mean rewards of a step in the iterations of the one at work, during the choice.
-        scores: mean rewards of those before.
+        scores: mean rewards of a step of those before.
         steps: that those before have played.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     index: int = 0
-    rewards: list[float] = []
     scores: list[float] = []
     steps: list[int] = []
 
@@ -60,17 +57,23 @@ class Beginnings:
     Args:
         task: the training.
         begin: sets one beginning up.
+        judge: the mean reward of a step that a model earns.
         count: how many there are.
         share: of the episodes, for each of them.
     """
 
     def __init__(
-        self, task: TrainingTask, begin: Callable[[TrainingTask], Learner], count: int, share: float
+        self,
+        task: TrainingTask,
+        begin: Callable[[TrainingTask], Learner],
+        judge: Callable[[Export], float],
+        count: int,
+        share: float,
     ) -> None:
         episodes = max(1, round(share * task.total_episodes))
         longest = max(1, task.total_episodes - (count - 1) * episodes)
         self._task = task.model_copy(update={"total_episodes": longest})
-        self._begin_with, self._count = begin, count
+        self._begin_with, self._judge_by, self._count = begin, judge, count
         self._episode_steps = int(task.scenario["episode_steps"])
         self._steps = episodes * self._episode_steps
         self._state = _State()
@@ -84,16 +87,14 @@ class Beginnings:
         steps = sum(state.steps) + done.env_steps
         if state.index == self._count:
             steps -= state.steps[state.best]  # which are its own
-        else:
-            state.rewards.append(done.values["step_reward"])
-            if done.env_steps >= self._steps:
-                self._judge(done.env_steps)
+        elif done.env_steps >= self._steps:
+            self._judge(done.env_steps)
         return replace(done, env_steps=steps, episodes=steps // self._episode_steps)
 
     def _judge(self, steps: int) -> None:
         """End a beginning; go on with the next one, or with the best."""
         state = self._state
-        score = float(np.mean(state.rewards[-max(1, len(state.rewards) // JUDGED) :]))
+        score = self._judge_by(self._learner.export())
         logger.info("beginning %d of %d: reward %.4f", state.index + 1, self._count, score)
         if score > max(state.scores, default=-np.inf):
             shutil.rmtree(self._best, ignore_errors=True)
@@ -101,7 +102,6 @@ class Beginnings:
             self._learner.save(self._best)
         state.scores.append(score)
         state.steps.append(steps)
-        state.rewards.clear()
         state.index += 1
         self._learner.stop()
         self._learner = self._begin(state.index)

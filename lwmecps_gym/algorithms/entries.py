@@ -170,13 +170,19 @@ class RLlibEntry(AlgorithmEntry):
     def begin(self, task: TrainingTask) -> Learner:
         """See `AlgorithmEntry.begin`."""
         from lwmecps_gym.algorithms.beginnings import Beginnings
+        from lwmecps_gym.algorithms.rehearsal import mean_reward
         from lwmecps_gym.algorithms.rllib_learner import RLlibLearner
+        from lwmecps_gym.algorithms.training import make_manifest
 
         parameters: Any = self.parameters.model_validate(task.parameters)
         count = getattr(parameters, "beginnings", 1)
         if count == 1:
             return RLlibLearner(task)
-        return Beginnings(task, RLlibLearner, count, parameters.beginning_share)
+
+        def judge(model: Export) -> float:
+            return mean_reward(make_manifest(task, model.architecture, {}), model.files)
+
+        return Beginnings(task, RLlibLearner, judge, count, parameters.beginning_share)
 
     def scorer(self, stored: StoredModel) -> "Scorer":
         """See `AlgorithmEntry.scorer`; its RLModule, made again without a Ray cluster."""

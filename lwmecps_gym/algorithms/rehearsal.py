@@ -1,7 +1,12 @@
-"""What a trained policy sees in the environment of its training; kept with the model, for drift."""
+"""A trained policy in the environment of its training: what it earns, and what it sees there.
+
+What it sees is kept with the model, for drift.
+"""
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +20,9 @@ from lwmecps_gym.platform.artifacts import ArtifactStore
 CLUSTERS = 32
 STEPS = 60
 _EVERY = 5
+DAYS = 16
+JUDGED = 77_000
+"""Seed of the days on which policies are compared during a training."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +47,43 @@ def with_profile(
     return {**manifest, "seen": profile.model_dump(mode="json")}
 
 
-def _play(manifest: Mapping[str, Any], folder: Any) -> FeatureProfile:
-    """Play days from random hours on, and look at every fifth step."""
-    policy = load_policy(folder)
+def mean_reward(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> float:
+    """Mean reward of a step over whole episodes, the same `DAYS` of them for every model.
+
+    Args:
+        manifest: as `training.make_manifest` writes it.
+        files: the model's files.
+    """
+    with TemporaryDirectory(prefix="lwmecps-judged-") as folder:
+        trial = ArtifactStore(Path(folder))
+        policy = load_policy(trial.path(trial.put_files(files, manifest)))
+        clusters, steps = _clusters(manifest, DAYS, random_start=False)
+        observation, _ = clusters.reset(seed=JUDGED)
+        policy.reset(DAYS)
+        total = 0.0
+        for _ in range(steps):
+            observation, reward, *_ = clusters.step(policy.act_on(observation))
+            total += float(reward.mean())
+        clusters.close()
+    return total / steps
+
+
+def _clusters(manifest: Mapping[str, Any], count: int, random_start: bool) -> tuple[Any, int]:
+    """Clusters as a model was trained on, side by side, and the steps of an episode."""
     env = manifest["env"]
     scenario = load_scenario(manifest["scenario"])
     if "service" in env:
         scenario = scenario.only(env["service"])
-    clusters = make_vector_env(
-        env["id"], CLUSTERS, scenario=scenario, random_start=True, **env["options"]
+    made = make_vector_env(
+        env["id"], count, scenario=scenario, random_start=random_start, **env["options"]
     )
+    return made, scenario.episode_steps
+
+
+def _play(manifest: Mapping[str, Any], folder: Path) -> FeatureProfile:
+    """Play days from random hours on, and look at every fifth step."""
+    policy = load_policy(folder)
+    clusters, _ = _clusters(manifest, CLUSTERS, random_start=True)
     seen = []
     observation, _ = clusters.reset(seed=int(manifest.get("seed", 0)))
     policy.reset(CLUSTERS)

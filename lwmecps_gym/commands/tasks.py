@@ -1,15 +1,18 @@
 """`lwmecps tasks`: trainings on a platform, this machine's or the one at `LWMECPS_URL`."""
 
 import time
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from lwmecps_gym.commands.connect import connect
+from lwmecps_gym.commands.curves import Curve, plot_curves
 from lwmecps_gym.commands.progress import describe, follow
 from lwmecps_gym.commands.terminal import Json, err, out, print_json
-from lwmecps_gym.platform.errors import LwmecpsError
+from lwmecps_gym.platform.errors import InvalidInputError, LwmecpsError
 from lwmecps_gym.platform.models import TaskState
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ tasks_app = typer.Typer(
     no_args_is_help=True,
 )
 POLL_S = 1.0
+POINTS = 200
+"""Of a learning curve."""
 
 TaskId = Annotated[str, typer.Argument(help="As `lwmecps tasks list` shows it.")]
 
@@ -104,6 +109,36 @@ def watch_task(task_id: TaskId, as_json: Json = False) -> None:
     """Follow a training until it has ended; Ctrl-C leaves it alone."""
     with connect() as platform:
         _print_task(wait_for(platform, task_id), as_json)
+
+
+@tasks_app.command("curves")
+def draw_curves(
+    task_ids: Annotated[list[str], typer.Argument(help="As `lwmecps tasks list` shows them.")],
+    output: Annotated[Path, typer.Option(help="Picture to write (PNG).")],
+    metric: Annotated[
+        str, typer.Option(help="What is drawn, as the history of a training names it.")
+    ] = "step_reward",
+    as_json: Json = False,
+) -> None:
+    """Draw the learning curves of trainings: a metric by environment steps."""
+    curves = []
+    with connect() as platform:
+        for task_id in task_ids:
+            task = platform.training.get(task_id)
+            lines = platform.training.metrics(task_id, points=POINTS).items
+            known = [line for line in lines if metric in line.values]
+            if not known:
+                there = sorted({name for line in lines for name in line.values})
+                raise InvalidInputError(
+                    f"--metric {metric}: training {task_id} has no such metric; there are {there}"
+                )
+            steps, values = zip(*((x.env_steps, x.values[metric]) for x in known), strict=True)
+            curves.append(Curve(f"{task.name} (seed {task.seed})", steps, values))
+    plot_curves(curves, output, metric)
+    if as_json:
+        print_json({"output": str(output), "curves": [asdict(curve) for curve in curves]})
+    else:
+        out.print(f"{output}: {metric} of {len(curves)} trainings", highlight=False)
 
 
 @tasks_app.command("pause")

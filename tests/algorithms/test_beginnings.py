@@ -58,6 +58,10 @@ class Talented:
     def export(self) -> Export:
         return Export({"talent": str(self.talent).encode()}, {})
 
+    @staticmethod
+    def judge(model: Export) -> float:
+        return float(model.files["talent"])
+
     def stop(self) -> None:
         self.stopped = True
 
@@ -70,7 +74,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Talented]:
 
 
 def test_the_best_beginning_goes_on_from_where_it_was(made: list[Talented]) -> None:
-    learner = Beginnings(task_for(100), Talented, 4, 0.1)
+    learner = Beginnings(task_for(100), Talented, Talented.judge, 4, 0.1)
     done = [learner.train() for _ in range(100)]
     assert [each.env_steps for each in done] == [STEPS * (1 + i) for i in range(100)]
     assert [each.episodes for each in done] == list(range(1, 101))
@@ -88,14 +92,14 @@ def test_it_goes_on_from_a_checkpoint_at_any_time(
     after: int, made: list[Talented], tmp_path: Path
 ) -> None:
     task = task_for(100)
-    whole = Beginnings(task, Talented, 4, 0.1)
+    whole = Beginnings(task, Talented, Talented.judge, 4, 0.1)
     expected = [whole.train() for _ in range(100)]
-    first = Beginnings(task, Talented, 4, 0.1)
+    first = Beginnings(task, Talented, Talented.judge, 4, 0.1)
     for _ in range(after):
         first.train()
     first.save(tmp_path)
     first.stop()
-    again = Beginnings(task, Talented, 4, 0.1)
+    again = Beginnings(task, Talented, Talented.judge, 4, 0.1)
     again.restore(tmp_path, Reached())
     assert [again.train() for _ in range(after, 100)] == expected[after:]
     assert again.export() == whole.export()
