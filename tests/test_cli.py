@@ -22,7 +22,8 @@ COMMANDS = (
         "alias", "delete", "deploy", "download", "predict", "rollback", "undeploy", "upload",
     )),
     *(["tasks", name] for name in (
-        "cancel", "delete", "list", "logs", "pause", "resume", "retry", "show", "stop", "watch",
+        "cancel", "curves", "delete", "list", "logs", "pause", "resume", "retry", "show", "stop",
+        "watch",
     )),
     ["bench"], ["bench", "env"], ["bench", "faults"], ["bench", "runner"], ["bench", "train"],
 )  # fmt: skip

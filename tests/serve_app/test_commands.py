@@ -10,7 +10,8 @@ import pytest
 from fastapi import FastAPI
 
 from lwmecps_gym import Client, cli
-from lwmecps_gym.platform.models import ModelVersion
+from lwmecps_gym.platform.database import Store
+from lwmecps_gym.platform.models import MetricRecord, ModelVersion
 
 Run = Callable[..., Any]
 MakeApp = Callable[..., FastAPI]
@@ -64,6 +65,32 @@ def test_trainings_are_listed_shown_and_steered(run: Run, task_id: str) -> None:
     assert "cancelled" in run("tasks", "pause", task_id, wrong=True)
     assert run("tasks", "watch", task_id, "--json")["state"] == "cancelled"
     assert run("tasks", "logs", task_id) == ""
+
+
+def test_learning_curves_are_drawn_of_what_a_training_has_measured(
+    run: Run, task_id: str, store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "curves.png"
+    assert "there are []" in run("tasks", "curves", task_id, "--output", str(file), wrong=True)
+    values = [-2.0, -1.5, -1.0]
+    store.append_metrics(
+        [
+            MetricRecord(
+                id=f"{task_id}/{i:010d}", task_id=task_id, iteration=i, episode=i,
+                env_steps=100 * i, values={"step_reward": values[i - 1]},
+            )
+            for i in (1, 2, 3)
+        ]
+    )  # fmt: skip
+    drawn = run("tasks", "curves", task_id, task_id, "--output", str(file), "--json")
+    (first, second) = drawn["curves"]
+    assert first == second
+    assert (first["env_steps"], first["values"]) == ([100, 200, 300], values)
+    assert file.read_bytes().startswith(b"\x89PNG")
+    lost = str(tmp_path / "no" / "curves.png")
+    assert "cannot be written" in run("tasks", "curves", task_id, "--output", lost, wrong=True)
+    wrong = run("tasks", "curves", task_id, "--output", lost, "--metric", "mood", wrong=True)
+    assert "--metric mood" in wrong and "step_reward" in wrong
 
 
 def test_a_model_is_named_copied_deployed_asked_and_deleted(
