@@ -67,6 +67,38 @@ def choose_where(mask: NDArray[np.int8], values: Floats, other: float, out: Floa
 
 
 @summing_entry
+def dueling(
+    mask: NDArray[np.int8], advantages: Floats, values: Floats, other: float, out: Floats
+) -> None:
+    """Write values [B, 1] + centred advantages [B, A] where the mask is set, else `other`."""
+    otherwise = np.float32(other)
+    for i in range(advantages.shape[0]):
+        total, legal = _ZERO, _ZERO
+        for j in range(advantages.shape[1]):
+            total += advantages[i, j] if mask[i, j] != 0 else _ZERO
+            legal += _ONE if mask[i, j] != 0 else _ZERO
+        shift = values[i, 0] - total / legal
+        for j in range(advantages.shape[1]):
+            out[i, j] = advantages[i, j] + shift if mask[i, j] != 0 else otherwise
+
+
+@summing_entry
+def dueling_backward(
+    mask: NDArray[np.int8], gradient: Floats, by_advantages: Floats, by_values: Floats
+) -> None:
+    """Take a gradient [B, A] with respect to what `dueling` wrote to those of what it was given."""
+    for i in range(gradient.shape[0]):
+        total, legal = _ZERO, _ZERO
+        for j in range(gradient.shape[1]):
+            total += gradient[i, j] if mask[i, j] != 0 else _ZERO
+            legal += _ONE if mask[i, j] != 0 else _ZERO
+        by_values[i, 0] = total
+        centre = total / legal
+        for j in range(gradient.shape[1]):
+            by_advantages[i, j] = gradient[i, j] - centre if mask[i, j] != 0 else _ZERO
+
+
+@summing_entry
 def surrogate(
     scores: Floats,
     actions: NDArray[np.int64],

@@ -42,6 +42,19 @@ def where_set(mask: Tensor, values: Tensor, other: float) -> Tensor:
     return chosen
 
 
+def dueling(mask: Tensor, advantages: Tensor, values: Tensor, other: float) -> Tensor:
+    """Action values of a dueling network (Wang et al. 2016, equation 9) where a mask is not 0.
+
+    Args:
+        mask: [B, A], at least one of each row is set.
+        advantages: [B, A]; they are centred over the actions that the mask names.
+        values: of the states, [B, 1].
+        other: stands where the mask is 0.
+    """
+    joined: Tensor = _dueling(mask, advantages, values, other)
+    return joined
+
+
 def surrogate(
     scores: Tensor,
     actions: Tensor,
@@ -141,6 +154,31 @@ class _Where(torch.autograd.Function):
         return None, found, None
 
 
+class _Dueling(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, mask: Tensor, advantages: Tensor, values: Tensor, other: float) -> Tensor:
+        joined = torch.empty_like(advantages)
+        mask = mask.to(torch.int8)
+        kernels.dueling(
+            mask.numpy(),
+            advantages.detach().numpy(),
+            values.detach().numpy(),
+            other,
+            joined.numpy(),
+        )
+        ctx.save_for_backward(mask)
+        return joined
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        by_advantages, by_values = torch.empty_like(gradient), gradient.new_empty(len(gradient), 1)
+        kernels.dueling_backward(
+            mask.numpy(), gradient.numpy(), by_advantages.numpy(), by_values.numpy()
+        )
+        return None, by_advantages, by_values, None
+
+
 class _Surrogate(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -177,4 +215,5 @@ def _rows(values: Tensor) -> kernels.Floats:
 _tanh: Callable[..., Any] = _Tanh.apply
 _mlp: Callable[..., Any] = _Mlp.apply
 _where: Callable[..., Any] = _Where.apply
+_dueling: Callable[..., Any] = _Dueling.apply
 _surrogate: Callable[..., Any] = _Surrogate.apply

@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from lwmecps_gym.algorithms.layers import Mlp, Tanh, where_set
+from lwmecps_gym.algorithms.layers import Mlp, Tanh, dueling, where_set
 
 MASK = "action_mask"
 Observations = Tensor | Mapping[str, Tensor]
@@ -101,10 +101,7 @@ class ScoreNetwork(nn.Module):
         hidden = self.body(flatten(observations))
         if not self.dueling:
             return mask_scores(hidden, observations, illegal)
-        advantage = self.advantage(hidden)
+        advantage, value = self.advantage(hidden), self.value(hidden)
         if isinstance(observations, Tensor):
-            centre = advantage.mean(1, keepdim=True)
-        else:
-            legal = observations[MASK] != 0
-            centre = (advantage * legal).sum(1, keepdim=True) / legal.sum(1, keepdim=True)
-        return mask_scores(advantage - centre + self.value(hidden), observations, illegal)
+            return advantage - advantage.mean(1, keepdim=True) + value
+        return dueling(observations[MASK], advantage, value, illegal)

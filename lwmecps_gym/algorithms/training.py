@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -32,6 +33,8 @@ ROUNDS = 5
 
 def configure(task: TrainingTask) -> AlgorithmConfig:
     """RLlib configuration of a task."""
+    # RLlib makes torch deterministic, which then also writes over all memory before it is used.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     entry = entry_of(task.model_type)
     assert isinstance(entry, RLlibEntry)
     parameters: Any = validate_parameters(task.model_type, task.parameters)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lwmecps_gym.algorithms.layers import MANY, Mlp, Tanh, draw, surrogate, where_set
+from lwmecps_gym.algorithms.layers import MANY, Mlp, Tanh, draw, dueling, surrogate, where_set
 
 FEW_AND_MANY = pytest.mark.parametrize("rows", [MANY - 1, 5 * MANY])
 
@@ -54,6 +54,24 @@ def test_values_stand_where_the_mask_is_set_and_gradients_reach_them_alone(other
     chosen.backward(weight)
     assert values.grad is not None
     assert torch.equal(values.grad, torch.where(mask != 0, weight, 0.0))
+
+
+def test_dueling_values_are_centred_over_what_the_mask_names_and_so_are_their_gradients() -> None:
+    mask = (random(6, 5) > 0).to(torch.int8)
+    mask[:, 0] = 1
+    given = [random(6, 5, seed=1).requires_grad_(), random(6, 1, seed=2).requires_grad_()]
+    advantages, values = given
+    centre = (advantages * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+    expected = torch.where(mask != 0, advantages - centre + values, -torch.inf)
+    joined = dueling(mask, advantages, values, -torch.inf)
+    torch.testing.assert_close(joined, expected)
+    weight = random(6, 5, seed=3)
+    for found, wanted in zip(
+        torch.autograd.grad(joined, given, weight),
+        torch.autograd.grad(expected, given, weight),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, wanted)
 
 
 def test_the_surrogate_and_its_gradient_are_those_of_the_equations() -> None:
