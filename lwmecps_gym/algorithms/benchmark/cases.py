@@ -73,7 +73,7 @@ def quick_cases() -> list[Case]:
 def full_cases() -> list[Case]:
     """Hours: ten seeds, trainings of minutes each, whole days."""
     return _cases(
-        seeds=10, trained_seeds=10, episodes={"ppo": 7400, "dqn": 1000, "q_learning": 2080},
+        seeds=10, trained_seeds=10, episodes={"ppo": 7400, "dqn": 3000, "q_learning": 2080},
         steps_16=1440, steps_large=1440, limit_s=5,
         parameters={"ppo": (("beginnings", 7), ("beginning_share", 0.094))},
     )  # fmt: skip
