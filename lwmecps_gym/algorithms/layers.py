@@ -38,6 +38,8 @@ class Mlp(nn.Sequential):
 
 def where_set(mask: Tensor, values: Tensor, other: float) -> Tensor:
     """Values [B, A] where a mask [B, A] is not 0, and `other` elsewhere."""
+    if len(values) < MANY:
+        return torch.where(mask != 0, values, other)
     chosen: Tensor = _where(mask, values, other)
     return chosen
 
@@ -51,6 +53,10 @@ def dueling(mask: Tensor, advantages: Tensor, values: Tensor, other: float) -> T
         values: of the states, [B, 1].
         other: stands where the mask is 0.
     """
+    if len(advantages) < MANY:
+        legal = mask != 0
+        centre = (advantages * legal).sum(1, keepdim=True) / legal.sum(1, keepdim=True)
+        return torch.where(legal, advantages - centre + values, other)
     joined: Tensor = _dueling(mask, advantages, values, other)
     return joined
 

@@ -45,27 +45,33 @@ def test_layers_give_the_values_and_gradients_of_torch(
         torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-5)
 
 
+@FEW_AND_MANY
 @pytest.mark.parametrize("other", [-torch.inf, -1e30])
-def test_values_stand_where_the_mask_is_set_and_gradients_reach_them_alone(other: float) -> None:
-    mask, values = (random(6, 5) > 0).to(torch.int8), random(6, 5, seed=1).requires_grad_()
+def test_values_stand_where_the_mask_is_set_and_gradients_reach_them_alone(
+    rows: int, other: float
+) -> None:
+    mask, values = (random(rows, 5) > 0).to(torch.int8), random(rows, 5, seed=1).requires_grad_()
     chosen = where_set(mask, values, other)
     assert torch.equal(chosen, torch.where(mask != 0, values, other))
-    weight = random(6, 5, seed=2)
+    weight = random(rows, 5, seed=2)
     chosen.backward(weight)
     assert values.grad is not None
     assert torch.equal(values.grad, torch.where(mask != 0, weight, 0.0))
 
 
-def test_dueling_values_are_centred_over_what_the_mask_names_and_so_are_their_gradients() -> None:
-    mask = (random(6, 5) > 0).to(torch.int8)
+@FEW_AND_MANY
+def test_dueling_values_are_centred_over_what_the_mask_names_and_so_are_their_gradients(
+    rows: int,
+) -> None:
+    mask = (random(rows, 5) > 0).to(torch.int8)
     mask[:, 0] = 1
-    given = [random(6, 5, seed=1).requires_grad_(), random(6, 1, seed=2).requires_grad_()]
+    given = [random(rows, 5, seed=1).requires_grad_(), random(rows, 1, seed=2).requires_grad_()]
     advantages, values = given
     centre = (advantages * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
     expected = torch.where(mask != 0, advantages - centre + values, -torch.inf)
     joined = dueling(mask, advantages, values, -torch.inf)
     torch.testing.assert_close(joined, expected)
-    weight = random(6, 5, seed=3)
+    weight = random(rows, 5, seed=3)
     for found, wanted in zip(
         torch.autograd.grad(joined, given, weight),
         torch.autograd.grad(expected, given, weight),
