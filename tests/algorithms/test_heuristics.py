@@ -14,6 +14,7 @@ from lwmecps_gym.algorithms.heuristics import (
     Uniform,
     check_tuning,
     make_heuristic,
+    plans,
     toward,
 )
 from lwmecps_gym.envs.actions import ActionTable, Kind, apply_to
@@ -281,3 +282,16 @@ def test_wrong_knobs_of_a_scenario_are_refused(
 @pytest.mark.parametrize("name", packaged_scenarios())
 def test_packaged_scenarios_have_right_knobs(name: str) -> None:
     check_tuning(load_scenario(name))
+
+
+def test_a_plan_is_reached_where_few_of_the_actions_are_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plans, "MOST_QUEUES", 1)  # as if the cluster were so large
+    scenario = load_scenario("four-stations")
+    policy = Static(scenario)
+    model = ClusterModel(scenario, 2)
+    model.reset({i: np.random.default_rng(i) for i in range(2)})
+    for _ in range(40):
+        model.step(policy.act(model.state()))
+    assert (model.replicas == policy.target).all()

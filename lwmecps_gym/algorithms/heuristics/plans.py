@@ -13,6 +13,9 @@ from lwmecps_gym.envs.actions import ActionTable, Kind, fits
 from lwmecps_gym.envs.cluster import Bools, ClusterParams, ClusterState, Ints, free_resources
 from lwmecps_gym.envs.scenario import Scenario
 
+MOST_QUEUES = 500_000
+"""Queues that are looked at for a decision: of every site at every node, for each action tried."""
+
 
 class Plan(Heuristic):
     """Goes to a placement that was fixed beforehand, and stays."""
@@ -84,7 +87,8 @@ def toward(scenario: Scenario, table: ActionTable, state: ClusterState, target: 
     """The next action on the way to a placement, [B]: of those that lead nearer, the cheapest.
 
     Where full nodes and minimum replicas leave none that leads nearer, a replica that is not wanted
-    moves out of the way of one that is.
+    moves out of the way of one that is. On large clusters some of the actions are tried, from all
+    over the table.
 
     Args:
         scenario: says what a step costs, for the demand just measured.
@@ -106,7 +110,15 @@ def toward(scenario: Scenario, table: ActionTable, state: ClusterState, target: 
     legal = table.legal_in(state)
     tried = legal & nearer
     tried = np.where(tried.any(1, keepdims=True), tried, legal & aside)
-    return cheapest(scenario, table, state, tried)
+    queues = len(scenario.sites) * len(scenario.nodes)
+    return cheapest(scenario, table, state, _some(tried, max(1, MOST_QUEUES // queues)))
+
+
+def _some(tried: Bools, most: int) -> Bools:
+    """At most so many of each row of `tried`, [B, A], evenly spread."""
+    rank = tried.cumsum(1) * most
+    count = np.maximum(rank[:, -1:] // most, most)
+    return tried & (rank // count > (rank - most) // count)
 
 
 def _room(params: ClusterParams, placement: Ints) -> Bools:
