@@ -26,7 +26,7 @@ class Curve:
 
 
 def plot_curves(curves: Sequence[Curve], file: Path, label: str) -> None:
-    """Draw curves by environment steps, as PNG; the lowest 5 % of the values are cut off.
+    """Draw curves by environment steps, as PNG; the lowest fifth of the values is cut off.
 
     What a training earns before it has learned anything would hide all that comes later.
 
@@ -43,7 +43,7 @@ def plot_curves(curves: Sequence[Curve], file: Path, label: str) -> None:
     for curve in curves:
         axes.plot(np.divide(curve.env_steps, 1e6), curve.values, lw=1, label=curve.name)
     every = np.concatenate([curve.values for curve in curves])
-    low, high = np.quantile(every, 0.05), every.max()
+    low, high = np.quantile(every, 0.2), every.max()
     if high > low:
         axes.set_ylim(low, high + 0.05 * (high - low))
     axes.set_xlabel("environment steps, millions")
