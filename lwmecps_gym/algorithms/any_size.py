@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from lwmecps_gym.algorithms.layers import dueling
 from lwmecps_gym.algorithms.networks import MASK, Observations, mask_scores, mlp
 from lwmecps_gym.envs.encoding import (
     CATCHMENT_FEATURES,
@@ -109,9 +110,7 @@ class AnySizeNetwork(nn.Module):
             parts.append(_off_diagonal(both).flatten(1))
         scores = torch.cat(parts, dim=1)
         if self.value_out is not None:
-            legal = mask != 0
-            centre = (scores * legal).sum(1, keepdim=True) / legal.sum(1, keepdim=True)
-            scores = scores - centre + self.value_out(cluster)
+            return dueling(mask, scores, self.value_out(cluster), illegal)
         return mask_scores(scores, observations, illegal)
 
     @property
