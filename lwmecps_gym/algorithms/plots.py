@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lwmecps_gym.algorithms.evaluation import Day
+from lwmecps_gym.algorithms.pictures import blank, save
 from lwmecps_gym.envs.cluster import Floats
 from lwmecps_gym.platform.errors import InvalidInputError
 
@@ -24,11 +25,7 @@ def plot_days(days: Sequence[Day], file: Path, title: str, bound: Floats | None 
     Raises:
         InvalidInputError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(10, 9)
     cost, latency, replicas = figure.subplots(3, 1, sharex=True)
     for day in days:
         cost.plot(day.hours, _smooth(day.hours, day.cost), label=day.policy, lw=1.6)
@@ -52,9 +49,9 @@ def plot_days(days: Sequence[Day], file: Path, title: str, bound: Floats | None 
         axes.margins(x=0)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file, dpi=120, format="png")
     except OSError as error:
         raise InvalidInputError(f"picture {file}: cannot be written: {error}") from error
+    save(figure, file, dpi=120)
 
 
 def _smooth(hours: Floats, values: Floats) -> Floats:

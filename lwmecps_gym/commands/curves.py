@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lwmecps_gym.platform.errors import InvalidInputError
+from lwmecps_gym.algorithms.pictures import blank, save
 
 NAMED = 10
 """More curves than this have no legend."""
@@ -34,11 +34,8 @@ def plot_curves(curves: Sequence[Curve], file: Path, label: str) -> None:
         InvalidInputError: the file cannot be written.
     """
     import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(8, 4.5)
     axes = figure.subplots()
     for curve in curves:
         axes.plot(np.divide(curve.env_steps, 1e6), curve.values, lw=1, label=curve.name)
@@ -52,7 +49,4 @@ def plot_curves(curves: Sequence[Curve], file: Path, label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if len(curves) <= NAMED:
         axes.legend(frameon=False, fontsize=8)
-    try:
-        figure.savefig(file, dpi=110, format="png")
-    except OSError as error:
-        raise InvalidInputError(f"picture {file}: cannot be written: {error}") from error
+    save(figure, file, dpi=110)

@@ -1,8 +1,7 @@
 """What is compared with what, on which days."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 from lwmecps_gym.algorithms.heuristics import HEURISTICS
@@ -66,7 +65,7 @@ def quick_cases() -> list[Case]:
     """Minutes: few seeds, short trainings, part of a day of the large clusters."""
     return _cases(
         seeds=3, trained_seeds=1, episodes={"ppo": 700, "dqn": 250, "q_learning": 800},
-        steps_16=360, steps_large=180, limit_s=0.1,
+        steps_16=360, steps_large=180, limit_s=0.1, parameters={},
     )  # fmt: skip
 
 
@@ -101,7 +100,7 @@ def _cases(
     steps_16: int,
     steps_large: int,
     limit_s: float,
-    parameters: Mapping[str, tuple[tuple[str, Any], ...]] = MappingProxyType({}),
+    parameters: dict[str, tuple[tuple[str, Any], ...]],
 ) -> list[Case]:
     def trained(*algorithms: str) -> tuple[Trained, ...]:
         return tuple(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lwmecps_gym.algorithms.benchmark.report import Report
-from lwmecps_gym.platform.errors import InvalidInputError
+from lwmecps_gym.algorithms.pictures import blank, save
 
 
 def plot_report(report: Report, file: Path) -> None:
@@ -12,12 +12,8 @@ def plot_report(report: Report, file: Path) -> None:
     Raises:
         InvalidInputError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     heights = [1 + len(case.lines) for case in report.cases]
-    figure = Figure(figsize=(8, 0.24 * sum(heights) + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(8, 0.24 * sum(heights) + 0.6)
     panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, case in zip(panels, report.cases, strict=True):
         for row, line in enumerate(case.lines):
@@ -34,7 +30,4 @@ def plot_report(report: Report, file: Path) -> None:
         axes.grid(alpha=0.3, axis="x")
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("mean cost of a step; learned policies in red")
-    try:
-        figure.savefig(file, dpi=110, format="png")
-    except OSError as error:
-        raise InvalidInputError(f"picture {file}: cannot be written: {error}") from error
+    save(figure, file, dpi=110)

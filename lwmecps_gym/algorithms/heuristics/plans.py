@@ -116,9 +116,9 @@ def toward(scenario: Scenario, table: ActionTable, state: ClusterState, target: 
 
 def _some(tried: Bools, most: int) -> Bools:
     """At most so many of each row of `tried`, [B, A], evenly spread."""
-    rank = tried.cumsum(1) * most
-    count = np.maximum(rank[:, -1:] // most, most)
-    return tried & (rank // count > (rank - most) // count)
+    rank = tried.cumsum(1)
+    count = np.maximum(rank[:, -1:], most)
+    return tried & (rank * most // count > (rank - 1) * most // count)
 
 
 def _room(params: ClusterParams, placement: Ints) -> Bools:
